@@ -60,6 +60,10 @@ func newRootCommand() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
+	root.AddCommand(
+		newLoginCommand(), newLogoutCommand(), newAccountCommand(), newUserCommand(), newTokenCommand(),
+		newAppCommand(), newTaskCommand(), newNodeCommand(), newZoneCommand(), newRegistryCommand(), newAuditCommand(),
+	)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	return root
 }
