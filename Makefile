@@ -1,0 +1,57 @@
+# Needs Go 1.26 or newer, git and make. `make help` lists the targets.
+
+SHELL := /bin/bash
+BIN   := bin
+GOENV := CGO_ENABLED=0 GOAMD64=v1 GOFLAGS=
+# The guest must come out the same from every checkout: no paths, no version stamp, no build id.
+GUESTFLAGS := -trimpath -buildvcs=false -ldflags "-s -w -buildid="
+
+.PHONY: help build demo test test-fast test-race test-e2e test-evidence bench fuzz lint tidy-check guest-check clean tools
+
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+tools:
+	@command -v go >/dev/null || { echo "make: Go is missing: install Go 1.26 or newer (https://go.dev/doc/install)"; exit 1; }
+	@command -v git >/dev/null || { echo "make: git is missing: install it (apt-get install git)"; exit 1; }
+	@v=$$(go env GOVERSION | sed 's/^go//'); case "$$v" in 1.2[6-9]*|1.[3-9][0-9]*) ;; *) echo "make: Go $$v is too old, wanted 1.26 or newer"; exit 1;; esac
+
+build: tools ## build bin/hitoku and bin/hitoku-init
+	@mkdir -p $(BIN)
+	@echo "building $(BIN)/hitoku-init and $(BIN)/hitoku (the first build takes a few minutes)"
+	@$(GOENV) GOOS=linux GOARCH=amd64 go build $(GUESTFLAGS) -o $(BIN)/hitoku-init ./cmd/hitoku-init
+	@$(GOENV) go build -trimpath -ldflags "-s -w" -o $(BIN)/hitoku ./cmd/hitoku
+
+demo: build ## the whole path on this machine: convert, approve, enrol, run, verify, refuse
+	@$(BIN)/hitoku demo
+
+test: tools ## install what is missing, then run every test (needs root or sudo)
+	@./test/setup.sh
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory test-fast
+	@$(MAKE) --no-print-directory test-race
+	@$(MAKE) --no-print-directory test-e2e
+
+test-fast: tools ## the fast tests only
+	go test ./...
+
+test-race: tools ## the packages with concurrency, under the race detector
+	CGO_ENABLED=1 go test -race ./internal/manager/... ./internal/agent/... ./internal/guest/... ./internal/convert/... ./internal/image/... ./enclave/... ./attest/...
+
+test-e2e: build ## end to end with Docker Engine and real images (needs root or sudo)
+	@./test/e2e/run.sh
+
+test-evidence: tools ## the verifier against real hardware's evidence in ../shared (HITOKU_EVIDENCE names another folder)
+	go test -count=1 -run 'Evidence' ./attest/... ./measure/...
+
+bench: build ## benchmarks, each as a ratio within one run
+	@./test/bench/run.sh
+
+fuzz: tools ## each fuzz target for 30 s (FUZZTIME=…)
+	@./test/fuzz.sh $${FUZZTIME:-30s}
+
+lint: tools ## formatting, vet, static analysis, module files
+	@./test/lint.sh
+
+clean: ## remove what make built
+	rm -rf $(BIN)

@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# Installs what the tests need and this machine lacks. Debian and Ubuntu; root or sudo.
+set -euo pipefail
+
+declare -A why=(
+	[docker.io]="Docker Engine: converted images run as an operator would run them"
+	[debootstrap]="makes the Debian images that are converted (no image is pulled)"
+	[iptables]="Docker Engine wants it at its start"
+	[gcc]="the race detector is built with it"
+	[libc6-dev]="the race detector is built with it"
+	[curl]="fetches pages as a user would"
+	[postgresql]="the store's statements run on it too"
+)
+declare -A probe=(
+	[docker.io]=dockerd [debootstrap]=debootstrap [iptables]=iptables [gcc]=gcc [curl]=curl
+	[libc6-dev]=/usr/include/stdlib.h [postgresql]=/usr/share/doc/postgresql
+)
+
+missing=()
+for p in "${!why[@]}"; do
+	q=${probe[$p]}
+	case $q in
+	/*) [ -e "$q" ] || missing+=("$p") ;;
+	*) PATH=$PATH:/usr/sbin:/sbin command -v "$q" >/dev/null || missing+=("$p") ;;
+	esac
+done
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+echo "The tests need packages that this machine lacks:"
+for p in "${missing[@]}"; do printf '  %-12s %s\n' "$p" "${why[$p]}"; done
+command -v apt-get >/dev/null || { echo "setup: no apt-get here; install them by hand and run make test again"; exit 1; }
+sudo=()
+if [ "$(id -u)" -ne 0 ]; then
+	command -v sudo >/dev/null || { echo "setup: installing needs root; run make test as root or install sudo"; exit 1; }
+	sudo=(sudo)
+fi
+# Services that the packages would start are not wanted: the tests start their own.
+policy=/usr/sbin/policy-rc.d
+made=
+if [ ! -e $policy ]; then
+	printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" tee $policy >/dev/null
+	"${sudo[@]}" chmod 0755 $policy
+	made=1
+fi
+trap '[ -z "$made" ] || "${sudo[@]}" rm -f '"$policy" EXIT
+"${sudo[@]}" apt-get update -q
+DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get install -y -q --no-install-recommends "${missing[@]}"
