@@ -8,11 +8,12 @@ declare -A why=(
 	[iptables]="Docker Engine wants it at its start"
 	[gcc]="the race detector is built with it"
 	[libc6-dev]="the race detector is built with it"
+	[iproute2]="makes the bridge of the tests' Docker Engine"
 	[curl]="fetches pages as a user would"
 	[postgresql]="the store's statements run on it too"
 )
 declare -A probe=(
-	[docker.io]=dockerd [debootstrap]=debootstrap [iptables]=iptables [gcc]=gcc [curl]=curl
+	[docker.io]=dockerd [debootstrap]=debootstrap [iptables]=iptables [iproute2]=ip [gcc]=gcc [curl]=curl
 	[libc6-dev]=/usr/include/stdlib.h [postgresql]=/usr/share/doc/postgresql
 )
 
