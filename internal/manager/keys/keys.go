@@ -1,12 +1,12 @@
 // Package keys holds the manager's master key and everything made from it:
-// sub-keys, the box that secrets lie in at rest, the code that authenticates
-// database rows, and the checkpoint of the audit log (security decision S18).
+// sub-keys (the store authenticates its rows under one), the box that secrets lie
+// in at rest, and the checkpoint of the audit log (security decision S18).
 //
 // The master key comes from a file or a command and never lies where the
 // database lies: who can read or change the database learns no secret, forges
 // no approval, and cannot bring back an older state unnoticed.
 //
-// Invariants: every sub-key, box and code names what it is for, with lengths
+// Invariants: every sub-key and box names what it is for, with lengths
 // before each part, so that no two uses share an input; a box opens only under
 // the names it was sealed with.
 //
@@ -34,12 +34,11 @@ import (
 const Size = 32
 
 const (
-	boxVersion  = 1
-	infoPrefix  = "hitoku/manager/1"
-	labelBox    = "box"
-	labelMAC    = "row-mac"
-	labelID     = "id"
-	labelAnchor = "checkpoint"
+	boxVersion      = 1
+	infoPrefix      = "hitoku/manager/1"
+	labelBox        = "box"
+	labelID         = "id"
+	labelCheckpoint = "checkpoint"
 )
 
 // ErrSealed is wrapped when a box does not open: other master key, other name, or changed bytes.
@@ -50,7 +49,6 @@ type Keyring struct {
 	master [Size]byte
 	random io.Reader
 	box    cipher.AEAD
-	mac    [Size]byte
 	id     string
 }
 
@@ -71,7 +69,7 @@ func newKeyring(master [Size]byte, random io.Reader) (*Keyring, error) {
 	if err != nil {
 		return nil, fmt.Errorf("master key: %w", err)
 	}
-	k.box, k.mac = box, k.Derive(labelMAC)
+	k.box = box
 	id := k.Derive(labelID)
 	k.id = hex.EncodeToString(id[:8])
 	return k, nil
@@ -118,16 +116,8 @@ func (k *Keyring) Open(sealed []byte, names ...string) ([]byte, error) {
 	return plain, nil
 }
 
-// MAC authenticates a database row: HMAC-SHA256 over LV(fields…). The first
-// field names the kind of row, then account and object ids, then what may not change.
-func (k *Keyring) MAC(fields ...string) []byte { return hmacLV(k.mac, fields) }
-
-// VerifyMAC compares in constant time.
-func (k *Keyring) VerifyMAC(mac []byte, fields ...string) bool {
-	return hmac.Equal(mac, hmacLV(k.mac, fields))
-}
-
-func hmacLV(key [Size]byte, fields []string) []byte {
+// hmacLV is HMAC-SHA256 over LV(fields…).
+func hmacLV(key [Size]byte, fields ...string) []byte {
 	h := hmac.New(sha256.New, key[:])
 	h.Write(appendLV(nil, fields...))
 	return h.Sum(nil)
