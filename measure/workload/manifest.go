@@ -35,9 +35,12 @@ type Manifest struct {
 	Certificates   []Certificate `json:"certificates"`
 	Env            Env           `json:"env"`
 	Exec           Exec          `json:"exec"`
-	Files          []File        `json:"files"`   // sorted by path, bytewise; the root folder "/" is the first
-	Folders        []Folder      `json:"folders"` // sorted by path; everything else is read-only
-	Fronts         []Front       `json:"fronts"`  // TLS fronts, sorted by Listen
+	// Files is sorted by path, bytewise; the root folder "/" is the first. Dir and what is
+	// below it are not listed: the folder holds the guest, the manifest and the SIGSTRUCT,
+	// and nothing else.
+	Files   []File   `json:"files"`
+	Folders []Folder `json:"folders"` // sorted by path; everything else is read-only
+	Fronts  []Front  `json:"fronts"`  // TLS fronts, sorted by Listen
 	// Guest is the SHA-256 of the guest program at GuestPath, lower-case hexadecimal.
 	Guest string `json:"guest"`
 	// LogPath, when set, is a file that gets a copy of the program's output.
@@ -127,7 +130,9 @@ type Front struct {
 	Listen  int `json:"listen"`
 }
 
-// Certificate asks for one certificate from the zone CA.
+// Certificate asks for one certificate from the zone CA. The files appear under
+// [KeyDir]; at each configured path the image has a symbolic link (listed in
+// Files) to [KeyTarget].
 type Certificate struct {
 	AltNames  []string `json:"alt_names"`  // "DNS:…", sorted
 	CertPath  string   `json:"cert_path"`  // absolute; leaf first, then the zone CA
