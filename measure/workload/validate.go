@@ -26,8 +26,8 @@ const (
 	maxGrace  = 24 * 60 * 60
 )
 
-// Where the guest keeps what it made: memory file system, one folder a
-// certificate, reached through KeyDir/current so that a renewal is one rename.
+// Where the guest keeps what it made: a memory file system, one folder for each
+// certificate, in which "current" is the link that a renewal replaces.
 const (
 	KeyDir   = "/dev/shm/hitoku"
 	KeyFile  = "key.pem"
@@ -39,7 +39,7 @@ const (
 // KeyTarget is what the symbolic link at a configured key, certificate or chain
 // path of certificate i points to; file is KeyFile, CertFile or ChainFile.
 func KeyTarget(i int, file string) string {
-	return fmt.Sprintf("%s/current/%d/%s", KeyDir, i, file)
+	return fmt.Sprintf("%s/%d/current/%s", KeyDir, i, file)
 }
 
 // Name is the path of f as raw bytes, whichever of its two spellings it has.
