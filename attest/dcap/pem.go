@@ -1,0 +1,137 @@
+package dcap
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+const (
+	maxChainCerts = 8
+	maxCRL        = 256 << 10
+)
+
+// parseChain reads certificates in PEM, first to last. Unlike encoding/pem it
+// refuses anything between and around the blocks but white space and a final
+// NUL, and base64 that is not canonical: there is one way to carry a chain.
+func parseChain(data []byte) ([]*x509.Certificate, error) {
+	if len(data) > maxCertData {
+		return nil, fmt.Errorf("%d bytes of PEM, at most %d allowed", len(data), maxCertData)
+	}
+	var certs []*x509.Certificate
+	for rest := data; ; {
+		der, next, err := nextPEM(rest, "CERTIFICATE")
+		if err != nil {
+			return nil, err
+		}
+		if der == nil {
+			break
+		}
+		if len(certs) == maxChainCerts {
+			return nil, fmt.Errorf("more than %d certificates", maxChainCerts)
+		}
+		cert, err := x509.ParseCertificate(der)
+		if err != nil {
+			return nil, fmt.Errorf("certificate %d: %w", len(certs)+1, err)
+		}
+		certs = append(certs, cert)
+		rest = next
+	}
+	if len(certs) == 0 {
+		return nil, errors.New("no certificate")
+	}
+	return certs, nil
+}
+
+// nextPEM reads one PEM block of the given type at the start of data; nil at the end.
+func nextPEM(data []byte, kind string) (der, rest []byte, err error) {
+	data = bytes.TrimLeft(data, " \t\r\n")
+	if len(data) == 0 || len(data) == 1 && data[0] == 0 {
+		return nil, nil, nil
+	}
+	begin, end := "-----BEGIN "+kind+"-----", "-----END "+kind+"-----"
+	body, ok := bytes.CutPrefix(data, []byte(begin))
+	if !ok {
+		return nil, nil, fmt.Errorf("bytes that are no PEM block of type %s", kind)
+	}
+	body, rest, ok = bytes.Cut(body, []byte(end))
+	if !ok {
+		return nil, nil, fmt.Errorf("a PEM block of type %s has no end", kind)
+	}
+	// The decoder skips \r and \n and refuses every other byte that is not base64.
+	der = make([]byte, base64.StdEncoding.DecodedLen(len(body)))
+	n, err := base64.StdEncoding.Strict().Decode(der, body)
+	if err != nil || n == 0 {
+		return nil, nil, fmt.Errorf("a PEM block of type %s is not in base64", kind)
+	}
+	return der[:n], rest, nil
+}
+
+// parseCRL reads a revocation list in DER, PEM or hexadecimal.
+func parseCRL(data []byte) (*x509.RevocationList, error) {
+	if len(data) > 2*maxCRL {
+		return nil, fmt.Errorf("%d bytes, at most %d allowed", len(data), 2*maxCRL)
+	}
+	der := data
+	switch text := bytes.TrimSpace(data); {
+	case len(text) == 0:
+		return nil, errors.New("empty")
+	case bytes.HasPrefix(text, []byte("-----BEGIN")):
+		var rest []byte
+		var err error
+		if der, rest, err = nextPEM(text, "X509 CRL"); err != nil {
+			return nil, err
+		}
+		if len(bytes.TrimSpace(rest)) != 0 {
+			return nil, errors.New("bytes after the PEM block")
+		}
+	case isHex(text):
+		der = make([]byte, hex.DecodedLen(len(text)))
+		if _, err := hex.Decode(der, text); err != nil {
+			return nil, err
+		}
+	}
+	if len(der) > maxCRL {
+		return nil, fmt.Errorf("%d bytes, at most %d allowed", len(der), maxCRL)
+	}
+	crl, err := x509.ParseRevocationList(der)
+	if err != nil {
+		return nil, err
+	}
+	if len(crl.Raw) != len(der) {
+		return nil, errors.New("bytes after the end")
+	}
+	for _, e := range crl.Extensions {
+		if e.Critical {
+			return nil, fmt.Errorf("critical extension %v is not known", e.Id)
+		}
+	}
+	return crl, nil
+}
+
+func isHex(b []byte) bool {
+	for _, c := range b {
+		if !strings.ContainsRune("0123456789abcdefABCDEF", rune(c)) {
+			return false
+		}
+	}
+	return true
+}
+
+// checkWindow reports a time outside from..to, both ends included.
+func checkWindow(what string, from, to, at time.Time) error {
+	if at.Before(from) {
+		return fmt.Errorf("%s is not valid before %s", what, stamp(from))
+	}
+	if at.After(to) {
+		return fmt.Errorf("%s expired at %s", what, stamp(to))
+	}
+	return nil
+}
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

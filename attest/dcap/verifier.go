@@ -1,0 +1,264 @@
+package dcap
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"hitoku.dev/attest"
+)
+
+// SimulatedFMSPC is the only FMSPC that simulated platforms have; no platform of
+// Intel has it (security decision S10).
+const SimulatedFMSPC = "00e0f0514d01"
+
+// Options are what a verification rests on.
+type Options struct {
+	// Root is the trusted root. A root inside evidence or collateral must have the same public key.
+	Root *x509.Certificate
+	// Collateral may be nil or incomplete; the rules that need what is missing fail.
+	Collateral *Collateral
+	// At is the time at which everything must be valid.
+	At time.Time
+	// Simulated says that Root is the root of simulated platforms.
+	Simulated bool
+}
+
+// Verify checks a quote at a time. It returns an error only for bytes that are
+// no quote; everything else is a rule of the result, and a later rule is checked
+// even when an earlier one has failed.
+func Verify(raw []byte, o Options) (*attest.Result, error) {
+	return NewVerifier(o.Root, o.Collateral, o.Simulated).Verify(raw, o.At)
+}
+
+// Verifier holds collateral that was parsed and whose signatures were checked
+// once, for many quotes. It is safe for use by several goroutines.
+type Verifier struct {
+	anchor     anchor
+	simulated  bool
+	tcbInfo    signedBody[*TCBInfo]
+	identity   signedBody[*EnclaveIdentity]
+	pckCRL     crlItem
+	rootCRL    crlItem
+	pckIssuers []*x509.Certificate // from the CRL's chain
+	issuersErr error
+	pckChain   []*x509.Certificate // for quotes without a chain
+	pckErr     error
+
+	mu    sync.Mutex
+	known map[chainID]*pckChain
+}
+
+// maxKnownChains bounds the PCK chains that a Verifier remembers.
+const maxKnownChains = 1024
+
+// chainID names certification data.
+type chainID struct {
+	kind CertType
+	hash [32]byte
+}
+
+// signedBody is a signed JSON document, as far as it could be read.
+type signedBody[T any] struct {
+	signer *x509.Certificate
+	body   T     // nil unless the signature holds
+	err    error // why it is nil
+}
+
+type crlItem struct {
+	crl *x509.RevocationList
+	err error
+}
+
+// NewVerifier reads and checks collateral, except for the times in it. What is
+// wrong with it shows in the rules of each verification.
+func NewVerifier(root *x509.Certificate, c *Collateral, simulated bool) *Verifier {
+	if c == nil {
+		c = &Collateral{}
+	}
+	v := &Verifier{anchor: newAnchor(root), simulated: simulated, known: make(map[chainID]*pckChain)}
+	v.tcbInfo = readSigned(v.anchor, "tcbInfo", c.TCBInfo, c.TCBInfoChain, ParseTCBInfo)
+	v.identity = readSigned(v.anchor, "enclaveIdentity", c.QEIdentity, c.QEIdentityChain, ParseEnclaveIdentity)
+	v.rootCRL = v.anchor.readCRL(c.RootCRL, v.anchor.cert)
+	v.pckCRL = readCRL(c.PCKCRL)
+	if len(c.PCKCRLChain) > 0 {
+		v.pckIssuers, v.issuersErr = v.anchor.readIssuers(c.PCKCRLChain)
+	}
+	if len(c.PCKChain) > 0 {
+		v.pckChain, v.pckErr = parseChain(c.PCKChain)
+	} else {
+		v.pckErr = errors.New("the collateral holds none either")
+	}
+	return v
+}
+
+func readSigned[T any](a anchor, member string, data, chain []byte, parse func([]byte) (T, error)) (s signedBody[T]) {
+	if len(data) == 0 {
+		s.err = errors.New("it is missing from the collateral")
+		return s
+	}
+	signer, err := a.newSigner(chain)
+	if err != nil {
+		s.err = err
+		return s
+	}
+	s.signer = signer
+	key, err := p256Key(signer)
+	if err != nil {
+		s.err = err
+		return s
+	}
+	body, sig, err := splitSigned(data, member)
+	if err != nil {
+		s.err = err
+		return s
+	}
+	if !verifyRaw(key, body, sig) {
+		s.err = fmt.Errorf("the signature of %s does not match", name(signer))
+		return s
+	}
+	parsed, err := parse(body)
+	if err != nil {
+		s.err = err
+		return s
+	}
+	s.body = parsed
+	return s
+}
+
+func readCRL(data []byte) (c crlItem) {
+	if len(data) == 0 {
+		c.err = errors.New("it is missing from the collateral")
+		return c
+	}
+	c.crl, c.err = parseCRL(data)
+	return c
+}
+
+// readCRL reads a list that issuer must have signed.
+func (a anchor) readCRL(data []byte, issuer *x509.Certificate) crlItem {
+	c := readCRL(data)
+	switch {
+	case c.err != nil:
+	case a.err != nil:
+		c.err = a.err
+	default:
+		c.err = checkCRL(c.crl, issuer)
+	}
+	return c
+}
+
+// checkCRL checks that issuer signed crl.
+func checkCRL(crl *x509.RevocationList, issuer *x509.Certificate) error {
+	switch {
+	case !bytes.Equal(crl.RawIssuer, issuer.RawSubject):
+		return fmt.Errorf("it was issued by %q, wanted %s", crl.Issuer.CommonName, name(issuer))
+	case !canSign(issuer, x509.KeyUsageCRLSign):
+		return fmt.Errorf("%s may not sign revocation lists", name(issuer))
+	case crl.SignatureAlgorithm != x509.ECDSAWithSHA256:
+		return fmt.Errorf("it is signed with %v, wanted ECDSA-SHA256", crl.SignatureAlgorithm)
+	case crl.NextUpdate.IsZero():
+		return errors.New("it does not say when the next one comes")
+	}
+	if err := crl.CheckSignatureFrom(issuer); err != nil {
+		return fmt.Errorf("the signature of %s does not match: %w", name(issuer), err)
+	}
+	return nil
+}
+
+// readIssuers reads the chain beside the PCK CRL: the PCK CA and perhaps the root.
+func (a anchor) readIssuers(pem []byte) ([]*x509.Certificate, error) {
+	chain, err := parseChain(pem)
+	if err != nil {
+		return nil, fmt.Errorf("issuer chain: %w", err)
+	}
+	err = a.checkRoots(chain)
+	var issuers []*x509.Certificate
+	for _, c := range chain {
+		if selfIssued(c) {
+			continue
+		}
+		err = errors.Join(err, checkShape(c, true), a.signed(c))
+		issuers = append(issuers, c)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("issuer chain: %w", err)
+	}
+	return issuers, nil
+}
+
+// chain returns the PCK chain of a quote: its own, or the collateral's.
+func (v *Verifier) chain(q *Quote) (*pckChain, error) {
+	switch q.CertType {
+	case CertPCKLeaf, CertPCKChain:
+		id := chainID{q.CertType, sha256.Sum256(q.CertData)}
+		if p := v.remembered(id); p != nil {
+			return p, nil
+		}
+		certs, err := parseChain(q.CertData)
+		if err != nil {
+			return nil, fmt.Errorf("certification data of the quote: %w", err)
+		}
+		more := v.pckIssuers
+		if q.CertType == CertPCKLeaf {
+			if len(certs) != 1 {
+				return nil, fmt.Errorf("certification data of type 4 holds %d certificates, wanted 1", len(certs))
+			}
+			more = append(more[:len(more):len(more)], v.pckChain...)
+		}
+		p := v.anchor.newPCKChain(certs, more)
+		v.remember(id, p)
+		return p, nil
+	case CertPPIDPlain, CertPPIDRSA2048, CertPPIDRSA3072:
+		if v.pckErr != nil {
+			return nil, fmt.Errorf("the quote names its PCK certificate by PPID only (certification data type %d) and %w", q.CertType, v.pckErr)
+		}
+		p := v.anchor.newPCKChain(v.pckChain, v.pckIssuers)
+		p.err = errors.Join(p.err, checkPPID(q, p))
+		return p, nil
+	default:
+		return nil, fmt.Errorf("certification data type %d is not supported", q.CertType)
+	}
+}
+
+// checkPPID compares the identifiers in certification data of types 1 to 3 with
+// the PCK certificate that the collateral gave. The encrypted PPID can be read by
+// Intel alone; there the signature over the QE report is what binds the two.
+func checkPPID(q *Quote, p *pckChain) error {
+	n := map[CertType]int{CertPPIDPlain: 16, CertPPIDRSA2048: 256, CertPPIDRSA3072: 384}[q.CertType]
+	switch d := q.CertData; {
+	// Fields: PPID, CPUSVN (16 bytes), PCESVN (2), PCEID (2). A plain PPID lies in a field of 384 bytes in some writers.
+	case len(d) != n+20 && len(d) != 404:
+		return fmt.Errorf("certification data of type %d has %d bytes, wanted %d", q.CertType, len(d), n+20)
+	case p.ext == nil:
+		return nil
+	case q.CertType == CertPPIDPlain && !bytes.Equal(d[:16], p.ext.PPID[:]):
+		return fmt.Errorf("the PCK certificate is for PPID %x, the quote for %x", p.ext.PPID, d[:16])
+	case d[len(d)-2] != p.ext.PCEID[1] || d[len(d)-1] != p.ext.PCEID[0]:
+		return fmt.Errorf("the PCK certificate is for PCEID %x, the quote for %02x%02x", p.ext.PCEID, d[len(d)-1], d[len(d)-2])
+	}
+	return nil
+}
+
+func (v *Verifier) remembered(id chainID) *pckChain {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.known[id]
+}
+
+// remember keeps chains that hold, so that hostile ones cannot fill the memory.
+func (v *Verifier) remember(id chainID, p *pckChain) {
+	if p.err != nil || p.rootErr != nil {
+		return
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if len(v.known) >= maxKnownChains {
+		clear(v.known)
+	}
+	v.known[id] = p
+}

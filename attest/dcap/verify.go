@@ -1,0 +1,330 @@
+package dcap
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"crypto/x509"
+
+	"hitoku.dev/attest"
+)
+
+// Format is the name of the evidence in claims and verdicts.
+const Format = "sgx-quote-v3"
+
+const (
+	adviceRoot       = "is this evidence of the platform you expect? Another root is trusted only when it is named"
+	adviceCollateral = "fetch current collateral for this platform, or name the time at which the evidence was judged"
+	adviceTampered   = "the evidence was changed on its way, or was not made by this platform; ask for fresh evidence"
+)
+
+// Verify checks a quote with the verifier's collateral at a time; see the
+// function of the same name.
+func (v *Verifier) Verify(raw []byte, at time.Time) (*attest.Result, error) {
+	q, err := ParseQuote(raw)
+	if err != nil {
+		return nil, err
+	}
+	c := &check{v: v, q: q, at: at}
+	c.rules = make([]attest.Rule, 0, 15)
+	c.run()
+	return &attest.Result{Claims: c.claims(), Rules: c.rules}, nil
+}
+
+// check is one verification under way.
+type check struct {
+	v     *Verifier
+	q     *Quote
+	at    time.Time
+	rules []attest.Rule
+
+	pck      *pckChain // nil when there is none
+	platform *TCBLevel
+	qe       *IdentityLevel
+	tcb      attest.TCB
+}
+
+// rule appends a rule that holds when err is nil.
+func (c *check) rule(name, wanted, seen string, err error, advice string) {
+	r := attest.Rule{Name: name, Wanted: wanted, Seen: seen, OK: err == nil}
+	if err != nil {
+		r.Seen, r.Advice = strings.ReplaceAll(err.Error(), "\n", "; "), advice
+	}
+	c.rules = append(c.rules, r)
+}
+
+var errNoPCK = errors.New("not checked, as there is no PCK certificate")
+
+func (c *check) run() {
+	c.format()
+	c.chain()
+	c.revocation()
+	c.tcbInfo()
+	c.qeIdentity()
+	c.signatures()
+	c.level()
+}
+
+func (c *check) format() {
+	seen := "SGX quote of version 3, ECDSA P-256"
+	if c.q.Trailing > 0 {
+		seen += fmt.Sprintf(", %d bytes after its end ignored", c.q.Trailing)
+	}
+	c.rule("quote_format", "an SGX quote of version 3", seen, nil, "")
+}
+
+func (c *check) chain() {
+	pck, err := c.v.chain(c.q)
+	rootErr := err
+	if pck != nil {
+		c.pck = pck
+		rootErr = pck.rootErr
+		err = pck.err
+		if windows := checkWindows(c.at, pck.leaf, pck.ca); windows != nil {
+			err = errors.Join(err, windows)
+		}
+		if pck.ext != nil && (hex.EncodeToString(pck.ext.FMSPC[:]) == SimulatedFMSPC) != c.v.simulated {
+			rootErr = errors.Join(rootErr, c.wrongWorld())
+		}
+	}
+	wanted, seen := "a trusted root", ""
+	if a := c.v.anchor; a.err == nil {
+		wanted, seen = "a chain to "+name(a.cert), "it leads there"
+		rootErr = errors.Join(rootErr, checkWindows(c.at, a.cert))
+		for _, r := range c.rootsSeen() {
+			rootErr = errors.Join(rootErr, checkWindows(c.at, r))
+		}
+	} else if rootErr == nil {
+		rootErr = a.err
+	}
+	c.rule("root_trusted", wanted, seen, rootErr, adviceRoot)
+
+	seen = ""
+	if pck != nil && pck.ca != nil {
+		seen = "issued by " + name(pck.ca)
+	}
+	c.rule("pck_chain", "a PCK certificate, signed by its CA, valid at the time", seen, err, adviceTampered)
+}
+
+func (c *check) rootsSeen() []*x509.Certificate {
+	if c.pck == nil {
+		return nil
+	}
+	return c.pck.roots
+}
+
+// wrongWorld explains evidence of a simulated platform under a real root, or the reverse.
+func (c *check) wrongWorld() error {
+	if c.v.simulated {
+		return fmt.Errorf("FMSPC %x is not that of simulated platforms, %s", c.pck.ext.FMSPC, SimulatedFMSPC)
+	}
+	return fmt.Errorf("FMSPC %s belongs to simulated platforms, and this root is not trusted as a simulated one", SimulatedFMSPC)
+}
+
+func (c *check) revocation() {
+	err := c.v.pckCRL.err
+	seen := ""
+	switch crl := c.v.pckCRL.crl; {
+	case err != nil:
+	case c.pck == nil || c.pck.ca == nil:
+		err = errNoPCK
+	default:
+		seen = fmt.Sprintf("not among %d revoked", len(crl.RevokedCertificateEntries))
+		err = errors.Join(c.v.issuersErr, checkCRL(crl, c.pck.ca), checkCRLWindow(crl, c.at), checkNotRevoked(crl, c.pck.leaf))
+		for _, issuer := range c.v.pckIssuers {
+			err = errors.Join(err, checkWindows(c.at, issuer))
+		}
+	}
+	c.rule("pck_revocation", "a current CRL of the PCK CA that does not list the PCK certificate", seen, err, adviceCollateral)
+
+	err, seen = c.v.rootCRL.err, ""
+	if crl := c.v.rootCRL.crl; err == nil {
+		seen = fmt.Sprintf("not among %d revoked", len(crl.RevokedCertificateEntries))
+		err = errors.Join(checkCRLWindow(crl, c.at), checkNotRevoked(crl, c.v.tcbInfo.signer), checkNotRevoked(crl, c.v.identity.signer))
+		if c.pck == nil || c.pck.ca == nil {
+			err = errors.Join(err, errNoPCK)
+		} else {
+			err = errors.Join(err, checkNotRevoked(crl, c.pck.ca))
+		}
+	}
+	c.rule("root_crl", "a current CRL of the root that lists neither the PCK CA nor the TCB signer", seen, err, adviceCollateral)
+}
+
+func checkCRLWindow(crl *x509.RevocationList, at time.Time) error {
+	return checkWindow("the CRL", crl.ThisUpdate, crl.NextUpdate, at)
+}
+
+// checkNotRevoked looks a certificate up in the list of its own issuer. A
+// revocation counts at every time, also before its date.
+func checkNotRevoked(crl *x509.RevocationList, cert *x509.Certificate) error {
+	if cert == nil {
+		return nil
+	}
+	for i := range crl.RevokedCertificateEntries {
+		e := &crl.RevokedCertificateEntries[i]
+		if e.SerialNumber.Cmp(cert.SerialNumber) == 0 {
+			return fmt.Errorf("%s, serial number %x, was revoked at %s", name(cert), cert.SerialNumber, stamp(e.RevocationTime))
+		}
+	}
+	return nil
+}
+
+func (c *check) tcbInfo() {
+	t := &c.v.tcbInfo
+	err, seen := t.err, ""
+	if err == nil {
+		seen = "signed by " + name(t.signer)
+		err = checkWindows(c.at, t.signer)
+	}
+	c.rule("tcb_info_signature", "a TCB info signed under the trusted root", seen, err, adviceCollateral)
+
+	err, seen = nil, ""
+	if t.body == nil {
+		err = errors.New("not checked, as there is no authentic TCB info")
+		c.rule("tcb_info_current", "a TCB info that is valid at the time", "", err, adviceCollateral)
+		c.rule("tcb_info_match", "a TCB info for this platform", "", err, adviceCollateral)
+		return
+	}
+	seen = fmt.Sprintf("%s to %s, evaluation number %d", stamp(t.body.IssueDate), stamp(t.body.NextUpdate), t.body.EvaluationNumber)
+	c.rule("tcb_info_current", "a TCB info that is valid at the time", seen, checkWindow("the TCB info", t.body.IssueDate, t.body.NextUpdate, c.at), adviceCollateral)
+
+	seen = ""
+	switch {
+	case c.pck == nil || c.pck.ext == nil:
+		err = errNoPCK
+	case t.body.FMSPC != c.pck.ext.FMSPC || t.body.PCEID != c.pck.ext.PCEID:
+		err = fmt.Errorf("FMSPC %x, PCEID %x; the platform has FMSPC %x, PCEID %x", t.body.FMSPC, t.body.PCEID, c.pck.ext.FMSPC, c.pck.ext.PCEID)
+	default:
+		seen = "FMSPC " + hex.EncodeToString(t.body.FMSPC[:])
+		c.platform = t.body.Match(&c.pck.ext.TCB)
+		c.tcb.Platform = NotSupported
+		if c.platform != nil {
+			c.tcb.Platform, c.tcb.Advisories = c.platform.Status, c.platform.Advisories
+		}
+	}
+	c.rule("tcb_info_match", "a TCB info for this platform", seen, err, adviceCollateral)
+}
+
+func (c *check) qeIdentity() {
+	e := &c.v.identity
+	err, seen := e.err, ""
+	if err == nil {
+		seen = "signed by " + name(e.signer)
+		err = checkWindows(c.at, e.signer)
+	}
+	c.rule("qe_identity_signature", "a QE identity signed under the trusted root", seen, err, adviceCollateral)
+	if e.body == nil {
+		err = errors.New("not checked, as there is no authentic QE identity")
+		c.rule("qe_identity_current", "a QE identity that is valid at the time", "", err, adviceCollateral)
+		c.rule("qe_identity", "the quoting enclave of the QE identity", "", err, adviceCollateral)
+		return
+	}
+	b := e.body
+	seen = fmt.Sprintf("%s to %s, evaluation number %d", stamp(b.IssueDate), stamp(b.NextUpdate), b.EvaluationNumber)
+	c.rule("qe_identity_current", "a QE identity that is valid at the time", seen, checkWindow("the QE identity", b.IssueDate, b.NextUpdate, c.at), adviceCollateral)
+
+	err = b.check(&c.q.QEReport)
+	if b.ID != "QE" {
+		err = errors.Join(err, fmt.Errorf("the identity is of enclave %q, wanted \"QE\"", b.ID))
+	}
+	if err == nil {
+		c.tcb.QE = NotSupported
+		if c.qe = b.Match(c.q.QEReport.ISVSVN); c.qe != nil {
+			c.tcb.QE = c.qe.Status
+		}
+	}
+	c.rule("qe_identity", "the quoting enclave of the QE identity", fmt.Sprintf("MRSIGNER %x…, ISVSVN %d", c.q.QEReport.MRSigner[:8], c.q.QEReport.ISVSVN), err, adviceTampered)
+}
+
+func (c *check) signatures() {
+	var err error
+	if c.pck == nil || c.pck.key == nil {
+		err = errNoPCK
+	} else if report := c.q.QEReport.Bytes(); !verifyRaw(c.pck.key, report[:], &c.q.QEReportSignature) {
+		err = errors.New("the signature does not match")
+	}
+	c.rule("qe_report_signature", "a QE report signed by the PCK key", "signed", err, adviceTampered)
+
+	err = nil
+	if want := c.q.QEReportData(); c.q.QEReport.ReportData != want {
+		err = fmt.Errorf("report data %x…", c.q.QEReport.ReportData[:8])
+	}
+	c.rule("qe_report_data", "a QE report that holds the hash of the attestation key", "it does", err, adviceTampered)
+
+	key, err := publicKey(&c.q.AttestationKey)
+	if signed := c.q.SignedBytes(); err == nil && !verifyRaw(key, signed[:], &c.q.Signature) {
+		err = errors.New("the signature does not match")
+	}
+	c.rule("quote_signature", "a quote signed by the attestation key", "signed", err, adviceTampered)
+}
+
+func (c *check) level() {
+	c.tcb.Overall = Converge(c.tcb.Platform, c.tcb.QE)
+	var err error
+	switch {
+	case c.tcb.Platform == "":
+		err = errors.New("not known, as there is no authentic TCB info for this platform")
+	case c.tcb.QE == "":
+		err = errors.New("not known for the quoting enclave, as no authentic QE identity names it")
+	case c.tcb.Overall == NotSupported:
+		err = errors.New("no level of the TCB info or QE identity matches (TCBNotSupported)")
+	case c.tcb.Overall == Revoked:
+		err = errors.New("Revoked: this platform must not be trusted any more")
+	}
+	c.rule("tcb_level", "a TCB level that is known and not revoked", c.tcb.Overall, err, "update the platform's firmware and microcode, then its PCK certificate")
+}
+
+func (c *check) claims() attest.Claims {
+	r := &c.q.Report
+	m := map[string]string{
+		"mrenclave": hex.EncodeToString(r.MREnclave[:]),
+		"mrsigner":  hex.EncodeToString(r.MRSigner[:]),
+	}
+	for key, value := range map[string][]byte{"config_id": r.ConfigID[:], "isv_family_id": r.ISVFamilyID[:], "isv_ext_prod_id": r.ISVExtProdID[:]} {
+		if !allZero(value) {
+			m[key] = hex.EncodeToString(value)
+		}
+	}
+	out := attest.Claims{
+		Format:       Format,
+		Measurement:  r.MREnclave[:],
+		Signer:       r.MRSigner[:],
+		ProdID:       r.ISVProdID,
+		SVN:          r.ISVSVN,
+		Debug:        r.Debug(),
+		ReportData:   r.ReportData[:],
+		CPUSVN:       r.CPUSVN[:],
+		TCB:          c.tcb,
+		Measurements: m,
+		Simulated:    c.v.simulated,
+	}
+	if c.pck != nil && c.pck.ext != nil {
+		out.PlatformID = hex.EncodeToString(c.pck.ext.PPID[:])
+		out.FMSPC = hex.EncodeToString(c.pck.ext.FMSPC[:])
+	}
+	if c.platform != nil {
+		out.TCBDate = c.platform.Date
+	}
+	out.TCBEvaluation = c.evaluation()
+	return out
+}
+
+// evaluation returns the lower of the evaluation numbers, 0 when one is not known.
+func (c *check) evaluation() int {
+	if c.v.tcbInfo.body == nil || c.v.identity.body == nil {
+		return 0
+	}
+	return min(c.v.tcbInfo.body.EvaluationNumber, c.v.identity.body.EvaluationNumber)
+}
+
+func allZero(b []byte) bool {
+	for _, x := range b {
+		if x != 0 {
+			return false
+		}
+	}
+	return true
+}
