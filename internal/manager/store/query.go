@@ -1,0 +1,187 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Query selects rows of one table within an account. Column names are those of
+// the schema; others are refused.
+type Query struct {
+	Where  []Condition // all must hold
+	Search []Condition // at least one must hold, when there are any
+	Sort   []Order     // before the table's own order: created_at, then id
+	Limit  int         // no limit when 0
+	Offset int
+}
+
+// Condition compares a column.
+type Condition struct {
+	Column string
+	Op     Op
+	Values []any // string, int64 or bool; several for In
+}
+
+// Op is how a [Condition] compares.
+type Op string
+
+// The comparisons.
+const (
+	Equal    Op = "="
+	Contains Op = "contains" // without regard to the case of letters
+	In       Op = "in"
+	Before   Op = "<"
+	After    Op = ">"
+)
+
+// Is, Like and OneOf make conditions.
+func Is(column string, v any) Condition         { return Condition{column, Equal, []any{v}} }
+func Like(column string, part string) Condition { return Condition{column, Contains, []any{part}} }
+func OneOf[S ~string](column string, v ...S) Condition {
+	c := Condition{Column: column, Op: In}
+	for _, s := range v {
+		c.Values = append(c.Values, string(s))
+	}
+	return c
+}
+
+// Order sorts by a column.
+type Order struct {
+	Column     string
+	Descending bool
+}
+
+// Page is a part of a list and how much there is.
+type Page[T any] struct {
+	Items    []*T
+	Total    int // rows of the account
+	Filtered int // rows that Where and Search let through
+}
+
+type builder struct {
+	columns []string
+	args    []any
+	err     error
+}
+
+func (b *builder) arg(v any) string {
+	if s, ok := v.(string); ok {
+		v = strings.ReplaceAll(s, "\x00", "") // PostgreSQL refuses it, and no text holds one
+	}
+	b.args = append(b.args, v)
+	return "$" + strconv.Itoa(len(b.args))
+}
+
+func (b *builder) column(name string) string {
+	if !slices.Contains(b.columns, name) {
+		b.err = fmt.Errorf("store: no column %q", name)
+	}
+	return name
+}
+
+var likeEscaper = strings.NewReplacer("!", "!!", "%", "!%", "_", "!_")
+
+func (b *builder) condition(c Condition) string {
+	col := b.column(c.Column)
+	switch c.Op {
+	case Equal, Before, After:
+		return col + " " + string(c.Op) + " " + b.arg(c.Values[0])
+	case Contains:
+		part, _ := c.Values[0].(string)
+		return "LOWER(" + col + ") LIKE LOWER(" + b.arg("%"+likeEscaper.Replace(part)+"%") + ") ESCAPE '!'"
+	case In:
+		if len(c.Values) == 0 {
+			return "1 = 0"
+		}
+		var p []string
+		for _, v := range c.Values {
+			p = append(p, b.arg(v))
+		}
+		return col + " IN (" + strings.Join(p, ", ") + ")"
+	}
+	b.err = fmt.Errorf("store: no comparison %q", c.Op)
+	return ""
+}
+
+func (b *builder) conditions(account string, global bool, q Query) string {
+	var all []string
+	if !global {
+		all = append(all, "account_id = "+b.arg(account))
+	}
+	for _, c := range q.Where {
+		all = append(all, b.condition(c))
+	}
+	if len(q.Search) > 0 {
+		var some []string
+		for _, c := range q.Search {
+			some = append(some, b.condition(c))
+		}
+		all = append(all, "("+strings.Join(some, " OR ")+")")
+	}
+	if len(all) == 0 {
+		return ""
+	}
+	return "WHERE " + strings.Join(all, " AND ")
+}
+
+func (b *builder) order(t table, q Query) string {
+	var by []string
+	for _, o := range q.Sort {
+		s := b.column(o.Column)
+		if o.Descending {
+			s += " DESC"
+		}
+		by = append(by, s)
+	}
+	for _, c := range []string{"seq", "created_at", t.id} {
+		if slices.Contains(b.columns, c) && !slices.ContainsFunc(q.Sort, func(o Order) bool { return o.Column == c }) {
+			by = append(by, c)
+		}
+	}
+	return " ORDER BY " + strings.Join(by, ", ")
+}
+
+func list[T any, P pointer[T]](ctx context.Context, tx *Tx, account string, q Query) (Page[T], error) {
+	var page Page[T]
+	m := P(new(T))
+	t := m.table()
+	b := &builder{columns: columns(m.fields(), false)}
+	where := b.conditions(account, t.global, q)
+	order := b.order(t, q)
+	if b.err != nil {
+		return page, b.err
+	}
+	all := &builder{columns: b.columns}
+	var err error
+	if page.Total, err = count(ctx, tx, t, all.conditions(account, t.global, Query{}), all.args); err != nil {
+		return page, err
+	}
+	page.Filtered = page.Total
+	if len(q.Where)+len(q.Search) > 0 {
+		if page.Filtered, err = count(ctx, tx, t, where, b.args); err != nil {
+			return page, err
+		}
+	}
+	if q.Limit > 0 {
+		order += " LIMIT " + b.arg(int64(q.Limit)) + " OFFSET " + b.arg(int64(q.Offset))
+	}
+	rows, err := query[T, P](ctx, tx, where+order, b.args...)
+	if err != nil {
+		return page, err
+	}
+	for _, r := range rows {
+		page.Items = append(page.Items, (*T)(r))
+	}
+	return page, nil
+}
+
+func count(ctx context.Context, tx *Tx, t table, where string, args []any) (int, error) {
+	var n int
+	if err := tx.q.QueryRowContext(ctx, "SELECT COUNT(*) FROM "+t.name+" "+where, args...).Scan(&n); err != nil {
+		return 0, fmt.Errorf("%s: %w", t.kind, classify(err))
+	}
+	return n, nil
+}
