@@ -77,7 +77,7 @@ func (a *archiveWriter) write(w io.Writer, img v1.Image) error {
 			continue
 		}
 		if err := a.layer(tw, l, h, size); err != nil {
-			return fmt.Errorf("layer %s: %w", h, err)
+			return fmt.Errorf("layer: %w", err)
 		}
 		a.result.Uploaded.add(size)
 	}

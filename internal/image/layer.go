@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -201,15 +202,16 @@ func (v *verifier) Read(p []byte) (int, error) {
 
 func (v *verifier) end(err error) error {
 	sum := fmt.Sprintf("%x", v.hash.Sum(nil))
-	// A client library that verifies too reports a wrong digest its own way.
 	whole := v.seen == v.size
+	// A client library that verifies too tells a wrong digest in its own words.
+	ended := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || strings.Contains(err.Error(), "error verifying")
 	switch {
-	case whole && sum == v.want.Hex && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)):
+	case ended && whole && sum == v.want.Hex:
 		v.count(0, true)
 		return io.EOF
-	case whole && sum != v.want.Hex:
+	case ended && whole:
 		return v.wrap(failf(ErrDigest, "blob: wanted digest %s, seen %s:%s", v.want, v.want.Algorithm, sum))
-	case !whole && classify(err) == ErrOther || errors.Is(err, io.ErrUnexpectedEOF):
+	case ended:
 		return v.wrap(failf(ErrTruncated, "blob %s ends after %d of %d bytes", v.want, v.seen, v.size))
 	}
 	return v.wrap(fmt.Errorf("blob %s after %d of %d bytes: %w", v.want, v.seen, v.size, err))

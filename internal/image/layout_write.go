@@ -156,7 +156,7 @@ func (w *layoutWriter) image(img v1.Image) (v1.Descriptor, error) {
 		if err != nil {
 			return v1.Descriptor{}, err
 		}
-		if err := w.blob(h, size, l.Compressed); err != nil {
+		if err := w.blob("layer", h, size, l.Compressed); err != nil {
 			return v1.Descriptor{}, err
 		}
 	}
@@ -168,7 +168,7 @@ func (w *layoutWriter) image(img v1.Image) (v1.Descriptor, error) {
 	if err != nil {
 		return v1.Descriptor{}, err
 	}
-	if err := w.blob(m.Config.Digest, int64(len(config)), bytesOpener(config)); err != nil {
+	if err := w.blob("configuration", m.Config.Digest, int64(len(config)), bytesOpener(config)); err != nil {
 		return v1.Descriptor{}, err
 	}
 	raw, err := img.RawManifest()
@@ -184,7 +184,7 @@ func (w *layoutWriter) image(img v1.Image) (v1.Descriptor, error) {
 		return v1.Descriptor{}, err
 	}
 	kept := w.result
-	if err := w.blob(digest, int64(len(raw)), bytesOpener(raw)); err != nil {
+	if err := w.blob("manifest", digest, int64(len(raw)), bytesOpener(raw)); err != nil {
 		return v1.Descriptor{}, err
 	}
 	w.result = kept // the manifest is not counted
@@ -201,7 +201,7 @@ func (w *layoutWriter) image(img v1.Image) (v1.Descriptor, error) {
 // blob stores one blob under its digest, verified. A blob that is there with the
 // right size is kept; one of another layout on the same file system is linked
 // after it was verified.
-func (w *layoutWriter) blob(h v1.Hash, size int64, open func() (io.ReadCloser, error)) error {
+func (w *layoutWriter) blob(what string, h v1.Hash, size int64, open func() (io.ReadCloser, error)) error {
 	if err := w.ctx.Err(); err != nil {
 		return err
 	}
@@ -227,13 +227,13 @@ func (w *layoutWriter) blob(h v1.Hash, size int64, open func() (io.ReadCloser, e
 	if err != nil {
 		return err
 	}
-	v.count = w.progress.counter(Push, "layer", h.String(), size)
+	v.count = w.progress.counter(Push, what, h.String(), size)
 	err = atomicFile(path, func(f io.Writer) error {
 		_, err := io.Copy(f, &contextReader{ctx: w.ctx, r: v})
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("blob %s: %w", h, err)
+		return fmt.Errorf("%s: %w", what, err)
 	}
 	w.made = append(w.made, path)
 	w.result.Uploaded.add(size)

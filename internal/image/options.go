@@ -102,7 +102,7 @@ func platformName(p *v1.Platform) string {
 // Event tells how far a transfer is.
 type Event struct {
 	Side   Side   `json:"side"`
-	Stage  string `json:"stage"`            // "manifest", "layer", "export", "load"
+	Stage  string `json:"stage"`            // "layer", "configuration", "manifest", "export"
 	Object string `json:"object,omitempty"` // digest or name
 	Bytes  int64  `json:"bytes"`            // so far
 	Total  int64  `json:"total,omitempty"`  // 0 where not known
