@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"hitoku.dev/attest"
+	"hitoku.dev/attest/policy"
 	"hitoku.dev/internal/manager/ca"
 )
 
@@ -116,12 +117,7 @@ func (d *decider) audit(err error) {
 
 func (d *decider) node(c *attest.Claims, n *Node) {
 	d.rule("node_active", "an active node", n.State, n.Active, "enrol the node again with a new join token")
-	seen := c.PlatformID
-	if seen == "" {
-		seen = "no platform id"
-	}
-	d.rule("same_platform", "platform "+n.PlatformID+", which the node proved at enrolment", "platform "+seen,
-		c.PlatformID != "" && c.PlatformID == n.PlatformID, "start the image on the node whose agent it asks")
+	d.add(policy.Platform(c, n.PlatformID))
 }
 
 func (d *decider) build(req *Request, c *attest.Claims, s *AppState) {
@@ -139,8 +135,8 @@ func (d *decider) build(req *Request, c *attest.Claims, s *AppState) {
 		d.rule("build_unchanged", "the build as it was approved, digest "+b.Approved, "digest "+b.Digest, b.Digest != "" && b.Digest == b.Approved,
 			"somebody must look at the build and approve it again")
 	}
-	d.rule("signer", "signer "+hex.EncodeToString(b.Signer), "signer "+hex.EncodeToString(c.Signer), equal(b.Signer, c.Signer), "sign with the key that the build was registered with")
-	d.rule("isv_prod_id", fmt.Sprint(b.ProdID), fmt.Sprint(c.ProdID), b.ProdID == c.ProdID, "convert with the registered product id")
+	d.add(policy.Signer(c, [][]byte{b.Signer}))
+	d.add(policy.ProdID(c, b.ProdID))
 	d.rule("isv_svn", fmt.Sprint(b.SVN), fmt.Sprint(c.SVN), b.SVN == c.SVN, "convert with the registered security version")
 	if req.Binding != nil && len(req.Binding.ConfigID) != 0 {
 		id := hex.EncodeToString(req.Binding.ConfigID)

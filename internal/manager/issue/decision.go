@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"hitoku.dev/attest"
+	"hitoku.dev/attest/policy"
 	"hitoku.dev/internal/manager/ca"
 )
 
@@ -60,6 +61,10 @@ type Account struct {
 	RootSPKI [32]byte // SHA-256 of the account root's SubjectPublicKeyInfo
 	// BareBinding admits CCM's own report data, SHA-256(SPKI) and zeros, once per key (S1).
 	BareBinding bool
+	// TCBStatuses are the statuses accepted, UpToDate when empty.
+	TCBStatuses []string
+	// MinTCBEvaluation is the lowest evaluation number of collateral that is accepted (S12).
+	MinTCBEvaluation int
 }
 
 // Nonce is a challenge that was taken out of the store for this decision.
@@ -136,25 +141,10 @@ func (d *decider) evidence(e *attest.Result, a *Account) {
 	if len(e.Rules) == 0 {
 		d.rule("evidence", "evidence that was verified", "no rule applied", false, "")
 	}
-	c := &e.Claims
-	kind := "hardware"
-	if c.Simulated {
-		kind = "simulated"
+	p := policy.Policy{AllowSimulated: a.TestOnly, TCBStatuses: a.TCBStatuses, MinTCBEvaluation: a.MinTCBEvaluation}
+	for _, r := range p.Rules(&e.Claims) {
+		d.add(r)
 	}
-	wanted := "hardware evidence"
-	if a.TestOnly {
-		wanted = "simulated or hardware evidence"
-	}
-	d.rule("evidence_kind", wanted, kind, !c.Simulated || a.TestOnly,
-		"simulated evidence proves nothing to others; it is accepted only in a test-only account")
-	d.rule("debug", "no debug enclave", debugText(c.Debug), !c.Debug, "convert the image without --debug")
-}
-
-func debugText(debug bool) string {
-	if debug {
-		return "debug enclave: its memory can be read"
-	}
-	return "no debug enclave"
 }
 
 // binding checks what the evidence was made over: this key, for this purpose, in answer to
@@ -163,15 +153,10 @@ func (d *decider) binding(req *Request, e *attest.Result, purpose attest.Purpose
 	if req.Binding == nil {
 		return d.bareBinding(req, e, a, keyUsed)
 	}
-	b := req.Binding
-	d.rule("purpose", string(purpose), string(b.Purpose), b.Purpose == purpose, "evidence made for one purpose is good for no other")
-	want := b.ReportData()
-	d.rule("key_binding", "evidence over the key of this request",
-		bindingText(b.Subject == req.SPKIHash, equal(want[:], e.Claims.ReportData)),
-		b.Subject == req.SPKIHash && equal(want[:], e.Claims.ReportData),
-		"make evidence for each key; it cannot be carried over to another")
-	d.rule("account", short(a.RootSPKI[:])+" (this account's root)", short(b.AccountRoot[:]), b.AccountRoot == a.RootSPKI,
-		"convert the image for this account, with --account-root")
+	p := policy.Binding{Seen: req.Binding, Purpose: purpose, Subject: &req.SPKIHash, AccountRoot: &a.RootSPKI}
+	for _, r := range p.Rules(&e.Claims) {
+		d.add(r)
+	}
 	d.keyUnused(req, keyUsed)
 	return "nonce"
 }
@@ -184,16 +169,6 @@ func (d *decider) keyUnused(req *Request, used bool) {
 	d.rule("key_unused", "a key that has no certificate yet", seen, !used, "make a new key for each certificate")
 }
 
-func bindingText(subject, report bool) string {
-	switch {
-	case !subject:
-		return "a binding to another key"
-	case !report:
-		return "report data that are not those of the binding"
-	}
-	return "report data of the binding, over this key"
-}
-
 // bareBinding is CCM's own form: report data = SHA-256(SPKI) and 32 zero bytes.
 func (d *decider) bareBinding(req *Request, e *attest.Result, a *Account, keyUsed bool) string {
 	seen, want := "no binding beside the evidence", "a binding of purpose, key, nonce and account"
@@ -201,9 +176,9 @@ func (d *decider) bareBinding(req *Request, e *attest.Result, a *Account, keyUse
 		want += ", or none (allowed by the account)"
 	}
 	d.rule("binding", want, seen, a.BareBinding, "use Hitoku's guest, or let the account accept bindings without a nonce")
-	data := append(req.SPKIHash[:], make([]byte, 32)...)
-	ok := equal(data, e.Claims.ReportData)
-	d.rule("key_binding", "evidence over the key of this request", bindingText(true, ok), ok, "make evidence for each key")
+	bare := append(req.SPKIHash[:], make([]byte, 32)...)
+	d.rule("key_binding", "report data "+short(bare)+", the hash of this key", "report data "+short(e.Claims.ReportData), equal(bare, e.Claims.ReportData),
+		"make evidence for each key; it cannot be carried over to another")
 	d.keyUnused(req, keyUsed)
 	if a.BareBinding {
 		d.rule("freshness", "a nonce, or none (allowed by the account)", "none", true, "")

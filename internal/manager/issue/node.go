@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"hitoku.dev/attest"
+	"hitoku.dev/attest/policy"
 	"hitoku.dev/internal/manager/ca"
 )
 
@@ -74,12 +75,9 @@ func DecideNode(req *Request, e *attest.Result, s *NodeState) *Decision {
 	}
 	d.nonce(req, s.Nonce, s.At, attest.PurposeNode, node, platform)
 	d.platform(&e.Claims, s)
-	measured := slices.ContainsFunc(s.Measurements, func(m []byte) bool { return equal(m, e.Claims.Measurement) })
-	var wanted []string
-	for _, m := range s.Measurements {
-		wanted = append(wanted, hex.EncodeToString(m))
-	}
-	d.rule("node_measurement", "one of "+list(wanted), hex.EncodeToString(e.Claims.Measurement), measured, "use the node agent of this release")
+	measured := policy.Measurement(&e.Claims, s.Measurements)
+	measured.Name, measured.Advice = "node_measurement", "use the node agent of this release"
+	d.add(measured)
 	d.rule("node_names", "no name besides the node's own", list(req.DNSNames), len(req.DNSNames) == 0, "node certificates carry no DNS names")
 	if s.Token != nil && !s.Account.TestOnly && !s.Approved {
 		d.approval(&e.Claims, s)
@@ -119,7 +117,7 @@ func (d *decider) platform(c *attest.Claims, s *NodeState) {
 	if k == nil {
 		return
 	}
-	d.rule("same_platform", "platform "+k.PlatformID+", which the node proved before", "platform "+c.PlatformID, k.PlatformID == c.PlatformID, "enrol this machine as a node of its own")
+	d.add(policy.Platform(c, k.PlatformID))
 	if s.Token == nil {
 		d.rule("node_active", "an active node", k.State, k.Active, "enrol the node again with a new join token")
 		return
