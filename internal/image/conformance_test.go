@@ -300,4 +300,3 @@ func (r *failingReader) Read(p []byte) (int, error) {
 	r.b = r.b[n:]
 	return n, nil
 }
-
