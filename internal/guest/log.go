@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -25,6 +26,18 @@ func (l *Log) Printf(format string, args ...any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	io.WriteString(l.w, line) // nothing can be done about a log that cannot be written
+}
+
+// Error writes err: a list of refusals takes a line each.
+func (l *Log) Error(err error) {
+	var list interface{ Lines() []string }
+	if !errors.As(err, &list) {
+		l.Printf("%v", err)
+		return
+	}
+	for _, line := range list.Lines() {
+		l.Printf("%s", line)
+	}
 }
 
 const maxLine = 4096

@@ -35,15 +35,18 @@ type RefusedError struct {
 // MaxRefusals bounds how many refusals are listed.
 const MaxRefusals = 50
 
-func (e *RefusedError) Error() string {
+func (e *RefusedError) Error() string { return strings.Join(e.Lines(), "; ") }
+
+// Lines returns one line for each refusal.
+func (e *RefusedError) Lines() []string {
 	lines := make([]string, 0, len(e.Refusals)+1)
 	for _, r := range e.Refusals {
-		lines = append(lines, r.String())
+		lines = append(lines, "refused: "+r.String())
 	}
 	if e.More > 0 {
-		lines = append(lines, fmt.Sprintf("and %d more", e.More))
+		lines = append(lines, fmt.Sprintf("refused: and at least %d more", e.More))
 	}
-	return strings.Join(lines, "\n")
+	return lines
 }
 
 // refusals collects from many goroutines.

@@ -56,6 +56,9 @@ func mountRoot(st *unix.Statx_t, parent device) bool {
 	return st.Mode&unix.S_IFMT == unix.S_IFDIR && deviceOf(st) != parent
 }
 
+// kindSocket is the type that no image can hold.
+const kindSocket = "socket"
+
 // kind returns the type of st in the manifest's words.
 func kind(st *unix.Statx_t) string {
 	switch st.Mode & unix.S_IFMT {
@@ -72,7 +75,7 @@ func kind(st *unix.Statx_t) string {
 	case unix.S_IFBLK:
 		return workload.TypeBlock
 	case unix.S_IFSOCK:
-		return "socket"
+		return kindSocket
 	}
 	return fmt.Sprintf("type %o", st.Mode&unix.S_IFMT)
 }

@@ -244,6 +244,8 @@ func (v *verifier) allowed(f *folder, name string, n *node, st *unix.Statx_t) bo
 		return n.allow&allowFolder != 0 && n.file == nil
 	case workload.TypeFile:
 		return n.allow&allowFile != 0 || n.allow&allowEmpty != 0 && st.Size == 0
+	case kindSocket:
+		return n.allow&allowSocket != 0
 	case workload.TypeSymlink:
 		target, err := readlink(f.fd, name)
 		return err == nil && n.allow&allowLink != 0 && target == n.link

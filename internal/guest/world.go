@@ -16,6 +16,7 @@ const (
 	allowFile                           // an unlisted regular file of any content
 	allowEmpty                          // an unlisted empty regular file
 	allowLink                           // a symbolic link to node.link
+	allowSocket                         // a socket
 	allowMount                          // a mount accepted by judgeMounts
 	allowOwn                            // the guest's own files, checked by their own rules
 )
@@ -63,6 +64,7 @@ func NewWorld(m *workload.Manifest) *World {
 	for _, p := range []string{workload.GuestPath, workload.ManifestPath, workload.SigstructPath} {
 		w.permit(p, allowOwn)
 	}
+	w.permit(appSocket, allowSocket)
 	for _, f := range m.Folders {
 		w.permit(f.Path, allowAnything)
 		w.permit(w.resolve(f.Path), allowAnything)

@@ -1,0 +1,201 @@
+package guest
+
+import (
+	"bufio"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"hitoku.dev/attest"
+)
+
+// appServer serves /run/hitoku/enclave.sock for the application: one JSON
+// object a line, one reply a line.
+//
+//	→ {"op":"evidence","user":BASE64 of 32 bytes,"nonce":BASE64 of 32 bytes}
+//	← {"evidence":BASE64 of the quote,"binding":BASE64 of the DER binding}
+//	← {"error":"…"}
+//
+// The purpose is always `app`: nobody obtains evidence for a TLS key or a ledger
+// here (security decision S9). Only processes of this container's program are
+// answered; the folder may be a volume that others reach.
+type appServer struct {
+	tee         prover
+	accountRoot [32]byte // zero when the image was converted without a manager
+	allowed     func(pid int) bool
+	log         *Log
+}
+
+const (
+	maxAppRequest = 4 << 10
+	maxAppClients = 64
+	appCallTime   = 30 * time.Second
+	appIdle       = 10 * time.Minute
+)
+
+type appRequest struct {
+	Op    string `json:"op"`
+	User  []byte `json:"user"`
+	Nonce []byte `json:"nonce"`
+}
+
+type appReply struct {
+	Evidence []byte `json:"evidence,omitempty"`
+	Binding  []byte `json:"binding,omitempty"`
+	Error    string `json:"error,omitempty"`
+}
+
+func parseAccountRoot(hexadecimal string) (hash [32]byte, err error) {
+	if hexadecimal == "" {
+		return hash, nil
+	}
+	if n, err := hex.Decode(hash[:], []byte(hexadecimal)); err != nil || n != len(hash) {
+		return hash, fmt.Errorf("manifest: account root %q is no SHA-256", hexadecimal)
+	}
+	return hash, nil
+}
+
+// listenApp makes the socket; every user of the container may connect.
+func listenApp(ctx context.Context, root string) (net.Listener, error) {
+	name := filepath.Join(root, appSocket)
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return nil, err
+	}
+	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var config net.ListenConfig
+	l, err := config.Listen(ctx, "unix", name)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(name, 0o666); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// serve answers until ctx ends.
+func (s *appServer) serve(ctx context.Context, l net.Listener) {
+	defer context.AfterFunc(ctx, func() { l.Close() })()
+	slots := make(chan struct{}, maxAppClients)
+	var group sync.WaitGroup
+	defer group.Wait()
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			if ctx.Err() == nil && !errors.Is(err, net.ErrClosed) {
+				s.log.Printf("%s: %v", appSocket, err)
+			}
+			return
+		}
+		select {
+		case slots <- struct{}{}:
+		default:
+			conn.Close() // too many at once
+			continue
+		}
+		group.Go(func() {
+			defer func() { <-slots }()
+			defer conn.Close()
+			defer context.AfterFunc(ctx, func() { conn.Close() })()
+			s.answer(ctx, conn.(*net.UnixConn))
+		})
+	}
+}
+
+func (s *appServer) answer(ctx context.Context, conn *net.UnixConn) {
+	pid, err := peer(conn)
+	if err != nil || pid == 0 || !s.allowed(pid) {
+		s.reply(conn, appReply{Error: "only the measured program is answered here"})
+		return
+	}
+	lines := bufio.NewScanner(conn)
+	lines.Buffer(make([]byte, maxAppRequest), maxAppRequest)
+	for conn.SetDeadline(time.Now().Add(appIdle)) == nil && lines.Scan() {
+		call, cancel := context.WithTimeout(ctx, appCallTime)
+		reply := s.evidence(call, lines.Bytes())
+		cancel()
+		if s.reply(conn, reply) != nil {
+			return
+		}
+	}
+	if errors.Is(lines.Err(), bufio.ErrTooLong) {
+		s.reply(conn, appReply{Error: fmt.Sprintf("request of more than %d bytes", maxAppRequest)})
+	}
+}
+
+func (s *appServer) evidence(ctx context.Context, line []byte) appReply {
+	b, err := s.binding(line)
+	if err != nil {
+		return appReply{Error: err.Error()}
+	}
+	der, err := b.MarshalDER()
+	if err != nil {
+		return appReply{Error: err.Error()}
+	}
+	quote, err := s.tee.Evidence(ctx, b)
+	if err != nil {
+		return appReply{Error: err.Error()}
+	}
+	return appReply{Evidence: quote, Binding: der}
+}
+
+func (s *appServer) binding(line []byte) (*attest.Binding, error) {
+	var r appRequest
+	d := json.NewDecoder(strings.NewReader(string(line)))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&r); err != nil {
+		return nil, fmt.Errorf("request: %w", err)
+	}
+	if d.More() {
+		return nil, errors.New("request: more than one object on the line")
+	}
+	if r.Op != "evidence" {
+		return nil, fmt.Errorf("request: op %q, wanted \"evidence\"", r.Op)
+	}
+	b := &attest.Binding{Purpose: attest.PurposeApp, Nonce: r.Nonce, AccountRoot: s.accountRoot}
+	if len(r.User) != len(b.Subject) {
+		return nil, fmt.Errorf("request: user has %d bytes, wanted %d", len(r.User), len(b.Subject))
+	}
+	copy(b.Subject[:], r.User)
+	return b, b.Check()
+}
+
+func (s *appServer) reply(conn net.Conn, r appReply) error {
+	line, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	_, err = conn.Write(append(line, '\n'))
+	return err
+}
+
+// peer returns the process id of the other side as seen in this PID namespace;
+// 0 is a process outside of it.
+func peer(conn *net.UnixConn) (int, error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var credentials *unix.Ucred
+	controlErr := raw.Control(func(fd uintptr) {
+		credentials, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	})
+	if err := errors.Join(controlErr, err); err != nil {
+		return 0, err
+	}
+	return int(credentials.Pid), nil
+}

@@ -1,0 +1,198 @@
+package guest
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"hitoku.dev/measure/workload"
+)
+
+// front terminates TLS with the attested certificate and hands the plain stream
+// to the program's port on loopback.
+type front struct {
+	listen  net.Listener
+	forward int
+	config  *tls.Config
+	owner   func(port int) ([]uint64, error)
+	log     *Log
+
+	mu   sync.Mutex
+	last string // last trouble that was logged, so that a flood is one line
+}
+
+const (
+	maxConnections   = 4096
+	handshakeTimeout = 10 * time.Second
+	dialTimeout      = 5 * time.Second
+)
+
+// refuseHostNetwork returns the refusal for a front in a network that is not the container's own.
+func refuseHostNetwork(proc string, fronts []workload.Front) error {
+	if len(fronts) == 0 || !hostNetwork(proc) {
+		return nil
+	}
+	return &RefusedError{Refusals: []Refusal{{
+		Rule: "front_network", Path: fmt.Sprintf("TLS front on port %d", fronts[0].Listen), Wanted: "a network namespace of the container's own", Seen: "the host's network",
+		Advice: "start without --network host: there any program of the machine could take the plain port",
+	}}}
+}
+
+// openFront listens; certificate is asked at every handshake, so that a renewal
+// needs no restart. Tickets are off: every session shows the certificate.
+func openFront(ctx context.Context, f workload.Front, certificate func() *tls.Certificate, owner func(int) ([]uint64, error), log *Log) (*front, error) {
+	var config net.ListenConfig
+	l, err := config.Listen(ctx, "tcp", net.JoinHostPort("", strconv.Itoa(f.Listen)))
+	if err != nil {
+		return nil, fmt.Errorf("TLS front on port %d: %w", f.Listen, err)
+	}
+	return &front{
+		listen: l, forward: f.Forward, owner: owner, log: log,
+		config: &tls.Config{
+			MinVersion:             tls.VersionTLS13,
+			SessionTicketsDisabled: true,
+			GetCertificate:         func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return certificate(), nil },
+		},
+	}, nil
+}
+
+// serve forwards connections until ctx ends.
+func (f *front) serve(ctx context.Context) {
+	stop := context.AfterFunc(ctx, func() { f.listen.Close() })
+	defer stop()
+	slots := make(chan struct{}, maxConnections)
+	var group sync.WaitGroup
+	defer group.Wait()
+	for {
+		select {
+		case slots <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
+		conn, err := f.listen.Accept()
+		if err != nil {
+			<-slots
+			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+				return
+			}
+			f.trouble("accept: " + err.Error()) // no descriptors left, or the peer has gone
+			select {
+			case <-time.After(100 * time.Millisecond):
+			case <-ctx.Done():
+			}
+			continue
+		}
+		group.Go(func() {
+			defer func() { <-slots }()
+			f.handle(ctx, conn)
+		})
+	}
+}
+
+func (f *front) handle(ctx context.Context, raw net.Conn) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	client := tls.Server(raw, f.config)
+	defer raw.Close()
+	defer context.AfterFunc(ctx, func() { raw.Close() })()
+	handshake, done := context.WithTimeout(ctx, handshakeTimeout)
+	err := client.HandshakeContext(handshake)
+	done()
+	if err != nil {
+		return // scanners and broken clients: nothing of ours
+	}
+	program, err := f.dial(ctx)
+	if err != nil {
+		f.trouble(err.Error())
+		client.Close()
+		return
+	}
+	defer program.Close()
+	defer context.AfterFunc(ctx, func() { program.Close() })()
+	f.clear()
+	forward(client, program)
+}
+
+// dial connects to the program's port and makes sure before and after that the
+// same sockets, all of them the program's, listen there.
+func (f *front) dial(ctx context.Context) (*net.TCPConn, error) {
+	before, err := f.owner(f.forward)
+	if err != nil {
+		return nil, fmt.Errorf("TLS front: nothing is forwarded to port %d: %w", f.forward, err)
+	}
+	conn, err := dialLoopback(ctx, f.forward)
+	if err != nil {
+		return nil, fmt.Errorf("TLS front: %w", err)
+	}
+	after, err := f.owner(f.forward)
+	if err == nil && !slices.Equal(before, after) {
+		err = errors.New("the listening socket has changed meanwhile")
+	}
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("TLS front: nothing is forwarded to port %d: %w", f.forward, err)
+	}
+	return conn, nil
+}
+
+func dialLoopback(ctx context.Context, port int) (*net.TCPConn, error) {
+	d := net.Dialer{Timeout: dialTimeout}
+	var failed error
+	for _, host := range []string{"127.0.0.1", "::1"} {
+		conn, err := d.DialContext(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+		if err == nil {
+			return conn.(*net.TCPConn), nil
+		}
+		failed = errors.Join(failed, err)
+	}
+	return nil, failed
+}
+
+// stream is one side of a forwarded connection.
+type stream interface {
+	io.ReadWriter
+	CloseWrite() error
+	SetDeadline(time.Time) error
+}
+
+// forward copies both ways. The end of one direction is passed on, the other
+// goes on; an error ends both.
+func forward(client, program stream) {
+	var group sync.WaitGroup
+	copyOne := func(to, from stream) {
+		if _, err := io.Copy(to, from); err == nil {
+			err = to.CloseWrite()
+			if err == nil {
+				return
+			}
+		}
+		past := time.Unix(1, 0)
+		to.SetDeadline(past)
+		from.SetDeadline(past)
+	}
+	group.Go(func() { copyOne(program, client) })
+	group.Go(func() { copyOne(client, program) })
+	group.Wait()
+}
+
+func (f *front) trouble(text string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if text != f.last {
+		f.last = text
+		f.log.Printf("%s", text)
+	}
+}
+
+func (f *front) clear() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.last = ""
+}
