@@ -1,0 +1,143 @@
+package simtee
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"debug/elf"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+const maxProgram = 256 << 20
+
+// program is what a process executes, seen once.
+type program struct {
+	path   string // in the process's own mount namespace, for messages only
+	digest string // SHA-256 of the open file, lower-case hexadecimal
+	inode  [2]uint64
+}
+
+// observe looks at everything that must hold of a caller before it is trusted
+// with a challenge, and again before its request is acted upon.
+func (p *process) observe() (*program, error) {
+	if err := p.same(); err != nil {
+		return nil, err
+	}
+	if err := p.checkTracers(); err != nil {
+		return nil, err
+	}
+	if err := p.checkDumpable(); err != nil {
+		return nil, err
+	}
+	prog, err := p.readProgram()
+	if err != nil {
+		return nil, err
+	}
+	if err := p.checkTracers(); err != nil {
+		return nil, err
+	}
+	return prog, p.same()
+}
+
+// readProgram hashes the open file behind /proc/PID/exe, not what its path
+// leads to now.
+func (p *process) readProgram() (*program, error) {
+	f, err := p.open("exe", unix.O_NONBLOCK)
+	if err != nil {
+		if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
+			return nil, &RefusedError{
+				Rule: "caller_program", Wanted: "a program that the node agent may read", Seen: err.Error(),
+				Advice: "run the node agent as root, or the guest in a user namespace below the agent's",
+			}
+		}
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if size := info.Size(); !info.Mode().IsRegular() || size > maxProgram {
+		return nil, &RefusedError{
+			Rule: "caller_program", Wanted: fmt.Sprintf("a regular file of at most %d bytes", maxProgram), Seen: fmt.Sprintf("%v of %d bytes", info.Mode().Type(), size),
+		}
+	}
+	h := sha256.New()
+	if _, err := io.CopyBuffer(h, io.LimitReader(f, maxProgram), make([]byte, 256<<10)); err != nil {
+		return nil, fmt.Errorf("process %d: program: %w", p.pid, err)
+	}
+	prog := &program{digest: hex.EncodeToString(h.Sum(nil)), inode: inodeOf(info)}
+	if prog.path, err = os.Readlink(fmt.Sprintf("/proc/self/fd/%d", f.Fd())); err != nil {
+		return nil, fmt.Errorf("process %d: program: %w", p.pid, err)
+	}
+	return prog, p.checkText(prog.path, isStatic(f))
+}
+
+// isStatic reports whether a program brings all its code itself.
+func isStatic(r io.ReaderAt) bool {
+	f, err := elf.NewFile(r)
+	if err != nil {
+		return false
+	}
+	for _, s := range f.Progs {
+		if s.Type == elf.PT_INTERP {
+			return false
+		}
+	}
+	return true
+}
+
+// checkText refuses a process whose program text in memory is not the file's:
+// a page that was changed there (by a debugger that has gone since) is private
+// to the process. A static program runs no code of any other file.
+func (p *process) checkText(path string, static bool) error {
+	b, err := p.read("smaps")
+	if err != nil {
+		return err
+	}
+	var files []string
+	var mapping, permissions string
+	for line := range bytes.Lines(b) {
+		fields := strings.Fields(string(line))
+		switch {
+		case len(fields) >= 5 && !strings.HasSuffix(fields[0], ":"):
+			mapping, permissions = "", fields[1]
+			if len(fields) > 5 {
+				mapping = strings.Join(fields[5:], " ")
+			}
+			if !strings.Contains(permissions, "x") || kernelCode(mapping) {
+				permissions = ""
+				continue
+			}
+			if strings.Contains(permissions, "w") || !strings.HasPrefix(mapping, "/") {
+				return changedText("executable memory " + permissions + " that is no file's")
+			}
+			if len(files) == 0 || files[len(files)-1] != mapping {
+				files = append(files, mapping)
+			}
+		case len(fields) == 3 && fields[0] == "Anonymous:" && permissions != "" && fields[1] != "0":
+			return changedText(fields[1] + " kB of " + mapping + " changed in memory")
+		}
+	}
+	if static && (len(files) != 1 || files[0] != path) {
+		return changedText(path + ", a static program, with the code of " + strings.Join(files, ", "))
+	}
+	return nil
+}
+
+func kernelCode(mapping string) bool {
+	return mapping == "[vdso]" || mapping == "[vsyscall]" || mapping == "[uprobes]"
+}
+
+func changedText(seen string) error {
+	return &RefusedError{
+		Rule: "caller_text", Wanted: "program text in memory as in the file", Seen: seen,
+		Advice: "somebody changed the program after it was loaded",
+	}
+}
