@@ -176,3 +176,9 @@ type JoinToken struct {
 	CreatedAt int64  `json:"created_at"`
 	Revoked   bool   `json:"revoked"`
 }
+
+// PasswordChange is the body of POST /v1/users/change_password.
+type PasswordChange struct {
+	CurrentPassword string `json:"current_password"`
+	NewPassword     string `json:"new_password"`
+}

@@ -265,3 +265,19 @@ type RegistryRequest struct {
 		Default *AuthConfig `json:"default,omitempty"`
 	} `json:"credential"`
 }
+
+// BuildUpdate is the body of PATCH /v1/builds/{id}.
+type BuildUpdate struct {
+	Configs map[string]any `json:"configs,omitempty"`
+}
+
+// AppRegistries is the reply of GET /v1/registry/app/{id}.
+type AppRegistries struct {
+	InputImageRegistry  *Registry `json:"input_image_registry,omitempty"`
+	OutputImageRegistry *Registry `json:"output_image_registry,omitempty"`
+}
+
+// ImageRegistry is the reply of GET /v1/image/registry.
+type ImageRegistry struct {
+	Registry *Registry `json:"registry,omitempty"`
+}

@@ -225,3 +225,8 @@ type AuditEvent struct {
 	NodeID      string `json:"node_id"`
 	NodeName    string `json:"node_name"`
 }
+
+// NodeUpdate is the body of PATCH /v1/nodes/{id}.
+type NodeUpdate struct {
+	Patch []PatchOp `json:"patch"`
+}
