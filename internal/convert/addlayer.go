@@ -1,0 +1,154 @@
+package convert
+
+import (
+	"archive/tar"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/klauspost/compress/gzip"
+
+	"hitoku.dev/measure/workload"
+)
+
+// addedLayer is a gzipped tar in memory.
+type addedLayer struct {
+	stored         []byte
+	digest, diffID v1.Hash
+	expanded       int64
+	mediaType      types.MediaType
+}
+
+func (l *addedLayer) Digest() (v1.Hash, error)            { return l.digest, nil }
+func (l *addedLayer) DiffID() (v1.Hash, error)            { return l.diffID, nil }
+func (l *addedLayer) Size() (int64, error)                { return int64(len(l.stored)), nil }
+func (l *addedLayer) MediaType() (types.MediaType, error) { return l.mediaType, nil }
+
+func (l *addedLayer) Compressed() (io.ReadCloser, error) {
+	return io.NopCloser(bytes.NewReader(l.stored)), nil
+}
+
+func (l *addedLayer) Uncompressed() (io.ReadCloser, error) {
+	return gzip.NewReader(bytes.NewReader(l.stored))
+}
+
+// ownFiles are what /.hitoku holds. The manifest is written twice, once to be
+// hashed and once here, so that it need not be in memory.
+type ownFiles struct {
+	guest        []byte
+	manifestSize int64
+	measurement  [32]byte
+	manifest     func(w io.Writer) error
+	sigstruct    []byte
+}
+
+// buildLayer makes the added layer: entries sorted by path, owner root where
+// nothing else is said, no times, one way to write each header.
+func buildLayer(own ownFiles, adds []addition, mt types.MediaType) (*addedLayer, error) {
+	var out bytes.Buffer
+	out.Grow(len(own.guest)/2 + int(own.manifestSize)/3)
+	sum := &countingHash{Hash: sha256.New()}
+	z, err := gzip.NewWriterLevel(&out, 6)
+	if err != nil {
+		return nil, err
+	}
+	w := tar.NewWriter(io.MultiWriter(z, sum))
+	for _, e := range ownAndAdded(own, adds) {
+		if err := e.write(w); err != nil {
+			return nil, fmt.Errorf("added layer: %s: %w", e.path, err)
+		}
+	}
+	if err := errors.Join(w.Close(), z.Close()); err != nil {
+		return nil, fmt.Errorf("added layer: %w", err)
+	}
+	digest := sha256.Sum256(out.Bytes())
+	return &addedLayer{
+		stored:    slices.Clip(out.Bytes()),
+		digest:    v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(digest[:])},
+		diffID:    v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(sum.Sum(nil))},
+		expanded:  sum.n,
+		mediaType: mt,
+	}, nil
+}
+
+type countingHash struct {
+	hash.Hash
+	n int64
+}
+
+func (c *countingHash) Write(p []byte) (int, error) {
+	c.n += int64(len(p))
+	return c.Hash.Write(p)
+}
+
+// layerEntry is one entry of the added layer; body writes its content.
+type layerEntry struct {
+	path string
+	ino  *inode
+	body func(w io.Writer) error
+}
+
+func ownAndAdded(own ownFiles, adds []addition) []layerEntry {
+	bytesOf := func(b []byte) func(io.Writer) error {
+		return func(w io.Writer) error { _, err := w.Write(b); return err }
+	}
+	file := func(mode uint16, size int64) *inode { return &inode{kind: kindFile, mode: mode, size: size} }
+	list := []layerEntry{
+		{workload.Dir, impliedFolder(), nil},
+		{workload.GuestPath, file(0o555, int64(len(own.guest))), bytesOf(own.guest)},
+		{workload.ManifestPath, file(0o444, own.manifestSize), own.writeManifest},
+		{workload.SigstructPath, file(0o444, int64(len(own.sigstruct))), bytesOf(own.sigstruct)},
+	}
+	for _, a := range adds {
+		e := layerEntry{path: a.path, ino: a.ino}
+		if a.ino.kind == kindFile {
+			e.body = bytesOf(a.content)
+		}
+		list = append(list, e)
+	}
+	slices.SortFunc(list, func(a, b layerEntry) int { return strings.Compare(a.path, b.path) })
+	return list
+}
+
+// writeManifest writes the manifest and makes sure that it is the one measured.
+func (own *ownFiles) writeManifest(w io.Writer) error {
+	h := sha256.New()
+	if err := own.manifest(io.MultiWriter(w, h)); err != nil {
+		return err
+	}
+	if [32]byte(h.Sum(nil)) != own.measurement {
+		return errors.New("the manifest changed between two writings")
+	}
+	return nil
+}
+
+func (e *layerEntry) write(w *tar.Writer) error {
+	h := &tar.Header{
+		Name: strings.TrimPrefix(e.path, "/"), Mode: int64(e.ino.mode), Uid: int(e.ino.uid), Gid: int(e.ino.gid),
+		ModTime: time.Unix(0, 0), Typeflag: tar.TypeReg, Size: e.ino.size,
+	}
+	switch e.ino.kind {
+	case kindDir:
+		h.Typeflag, h.Size = tar.TypeDir, 0
+		h.Name = path.Clean(h.Name) + "/"
+	case kindSymlink:
+		h.Typeflag, h.Size, h.Linkname = tar.TypeSymlink, 0, e.ino.link
+	}
+	if err := w.WriteHeader(h); err != nil {
+		return err
+	}
+	if e.body == nil {
+		return nil
+	}
+	return e.body(w)
+}

@@ -1,0 +1,269 @@
+package convert
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/rsa"
+	"crypto/sha256"
+	"debug/elf"
+	"encoding/binary"
+	"encoding/hex"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/klauspost/compress/zstd"
+
+	"hitoku.dev/internal/image"
+	"hitoku.dev/measure/sgx"
+	"hitoku.dev/measure/workload"
+)
+
+// ent is one entry of a test archive.
+type ent struct {
+	name string
+	typ  byte // 0 is a regular file
+	body string
+	link string
+	mode int64 // 0 is 0644, 0755 for folders
+	uid  int
+	gid  int
+	pax  map[string]string
+	dev  [2]int64
+}
+
+func dir(name string) ent            { return ent{name: name, typ: tar.TypeDir} }
+func file(name, body string) ent     { return ent{name: name, body: body} }
+func symlink(name, to string) ent    { return ent{name: name, typ: tar.TypeSymlink, link: to} }
+func hardlinkTo(name, to string) ent { return ent{name: name, typ: tar.TypeLink, link: to} }
+
+func tarOf(t testing.TB, entries ...ent) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, e := range entries {
+		h := &tar.Header{
+			Name: e.name, Typeflag: e.typ, Linkname: e.link, Mode: e.mode, Uid: e.uid, Gid: e.gid, Size: int64(len(e.body)),
+			PAXRecords: e.pax, Devmajor: e.dev[0], Devminor: e.dev[1], ModTime: time.Unix(1000000000, 0),
+		}
+		if h.Typeflag == 0 {
+			h.Typeflag = tar.TypeReg
+		}
+		if h.Mode == 0 {
+			h.Mode = 0o644
+			if h.Typeflag == tar.TypeDir {
+				h.Mode = 0o755
+			}
+		}
+		if err := w.WriteHeader(h); err != nil {
+			t.Fatalf("%s: %v", e.name, err)
+		}
+		if _, err := w.Write([]byte(e.body)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// testLayer is a layer of given bytes; its digests may be lies.
+type testLayer struct {
+	stored         []byte
+	digest, diffID v1.Hash
+	mt             types.MediaType
+}
+
+func (l *testLayer) Digest() (v1.Hash, error)             { return l.digest, nil }
+func (l *testLayer) DiffID() (v1.Hash, error)             { return l.diffID, nil }
+func (l *testLayer) Size() (int64, error)                 { return int64(len(l.stored)), nil }
+func (l *testLayer) MediaType() (types.MediaType, error)  { return l.mt, nil }
+func (l *testLayer) Uncompressed() (io.ReadCloser, error) { panic("not used") }
+func (l *testLayer) Compressed() (io.ReadCloser, error) {
+	return io.NopCloser(bytes.NewReader(l.stored)), nil
+}
+
+func hashOf(b []byte) v1.Hash {
+	s := sha256.Sum256(b)
+	return v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(s[:])}
+}
+
+// layerOf makes a layer of a tar, compressed as how says: gzip, zstd or plain.
+func layerOf(t testing.TB, how string, plain []byte) *testLayer {
+	t.Helper()
+	var b bytes.Buffer
+	mt := types.OCILayer
+	switch how {
+	case "gzip":
+		z := gzip.NewWriter(&b)
+		if _, err := z.Write(plain); err != nil {
+			t.Fatal(err)
+		}
+		z.Close()
+	case "zstd":
+		z, err := zstd.NewWriter(&b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := z.Write(plain); err != nil {
+			t.Fatal(err)
+		}
+		z.Close()
+		mt = types.OCILayerZStd
+	default:
+		b.Write(plain)
+		mt = types.OCIUncompressedLayer
+	}
+	return &testLayer{stored: b.Bytes(), digest: hashOf(b.Bytes()), diffID: hashOf(plain), mt: mt}
+}
+
+func imageOf(t testing.TB, c v1.Config, layers ...v1.Layer) v1.Image {
+	t.Helper()
+	img := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
+	var adds []mutate.Addendum
+	for _, l := range layers {
+		mt, err := l.MediaType()
+		if err != nil {
+			t.Fatal(err)
+		}
+		adds = append(adds, mutate.Addendum{Layer: l, MediaType: mt, History: v1.History{CreatedBy: "test"}})
+	}
+	img, err := mutate.Append(img, adds...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cf, err := img.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cf = cf.DeepCopy()
+	cf.OS, cf.Architecture, cf.Config = "linux", "amd64", c
+	if img, err = mutate.ConfigFile(img, cf); err != nil {
+		t.Fatal(err)
+	}
+	return img
+}
+
+// save puts an image into an OCI layout and returns its reference.
+func save(t testing.TB, img v1.Image) string {
+	t.Helper()
+	ref := "oci:" + filepath.Join(t.TempDir(), "in") + ":v1"
+	r, err := image.Parse(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := image.Write(context.Background(), r, img, image.WriteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	return ref
+}
+
+// testGuest writes the smallest file that passes for a static Linux program.
+func testGuest(t testing.TB) string {
+	t.Helper()
+	b := make([]byte, 64)
+	copy(b, "\x7fELF\x02\x01\x01")
+	binary.LittleEndian.PutUint16(b[16:], uint16(elf.ET_EXEC))
+	binary.LittleEndian.PutUint16(b[18:], uint16(elf.EM_X86_64))
+	binary.LittleEndian.PutUint32(b[20:], 1)
+	binary.LittleEndian.PutUint16(b[52:], 64)
+	binary.LittleEndian.PutUint16(b[54:], 56)
+	binary.LittleEndian.PutUint16(b[58:], 64)
+	p := filepath.Join(t.TempDir(), "hitoku-init")
+	if err := os.WriteFile(p, append(b, strings.Repeat("guest", 1000)...), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// keyReader is a random source that repeats itself, so that tests share one key.
+type keyReader struct{ h [32]byte }
+
+func (r *keyReader) Read(p []byte) (int, error) {
+	n := 0
+	for n < len(p) {
+		r.h = sha256.Sum256(r.h[:])
+		n += copy(p[n:], r.h[:])
+	}
+	return n, nil
+}
+
+var testKey = sync.OnceValue(func() *rsa.PrivateKey {
+	k, err := sgx.GenerateKey(&keyReader{})
+	if err != nil {
+		panic(err)
+	}
+	return k
+})
+
+func testSigning() Signing {
+	return Signing{Signer: sgx.KeySigner{Key: testKey()}, ISVProdID: 7, ISVSVN: 3}
+}
+
+var testRoot = strings.Repeat("ab", 32)
+
+// request converts ref into a new OCI layout.
+func request(t testing.TB, ref string) Request {
+	t.Helper()
+	return Request{
+		Input: ref, Output: "oci:" + filepath.Join(t.TempDir(), "out") + ":c",
+		TEE: "sim", Guest: testGuest(t), Signing: testSigning(), Options: Options{AccountRoot: testRoot},
+	}
+}
+
+// readIndexes reads layers as a conversion does.
+func readIndexes(t testing.TB, limits Limits, layers ...*testLayer) ([]*layerIndex, error) {
+	t.Helper()
+	r := &layerReader{limits: limits.withDefaults(), keep: keepUsual}
+	var out []*layerIndex
+	for _, l := range layers {
+		x, err := r.read(t.Context(), l)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, x)
+	}
+	return out, nil
+}
+
+// mergedList is the merged view of layers as one line a file.
+func mergedList(t testing.TB, layers ...[]ent) []string {
+	t.Helper()
+	m := newMerger(1000)
+	for _, l := range layers {
+		xs, err := readIndexes(t, Limits{}, layerOf(t, "plain", tarOf(t, l...)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := m.add(xs[0]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var out []string
+	for f := range fileList(m.entries()) {
+		out = append(out, line(f))
+	}
+	return out
+}
+
+func line(f *workload.File) string {
+	s := f.Type + " " + strings.ReplaceAll(f.Name(), "\xe9", "?")
+	if f.Link+f.LinkB64 != "" {
+		s += " -> " + f.Target()
+	}
+	if f.SHA256 != "" {
+		s += " " + f.SHA256[:4]
+	}
+	return s
+}
