@@ -6,20 +6,18 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
-	"sync"
 
 	"golang.org/x/sys/unix"
 
 	"hitoku.dev/measure/workload"
 )
 
-// keyStore keeps the keys and certificates in a memory file system; the
-// configured paths are symbolic links to them (ruling 3):
+// keyStore keeps keys and certificates in a memory file system; the configured
+// paths are symbolic links to them (ruling 3):
 //
-//	/run/key.pem → /dev/shm/hitoku/current/0/key.pem
-//	/dev/shm/hitoku/current → 1, 2, 3 …
+//	/run/key.pem → /dev/shm/hitoku/0/current/key.pem
+//	/dev/shm/hitoku/0/current → 1, 2, 3 …
 //
 // A renewal writes a new numbered folder and moves `current` in one rename, so
 // that key and certificate change together.
@@ -27,10 +25,6 @@ type keyStore struct {
 	root string // where the world's root is in the caller's view
 	uid  uint32 // owner of the files
 	gid  uint32
-
-	mu     sync.Mutex
-	serial int
-	sets   []files // by position of the certificate in the manifest
 }
 
 // files are the PEM texts of one certificate.
@@ -108,58 +102,44 @@ func inMemory(name string) error {
 	return fmt.Errorf("a file system of type %#x", st.Type)
 }
 
-// put makes f the files of certificate number i, all others staying as they are.
-func (s *keyStore) put(i int, f files) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	sets := slices.Clone(s.sets)
-	for len(sets) <= i {
-		sets = append(sets, files{})
-	}
-	sets[i] = f
-	base, next := filepath.Join(s.root, storeFolder), s.serial+1
-	folder := filepath.Join(base, strconv.Itoa(next))
-	if err := s.writeSets(folder, sets); err != nil {
+// put makes f the files of the manifest's certificate number i; serial counts
+// from 1 and grows with each renewal.
+func (s *keyStore) put(i, serial int, f files) error {
+	current := filepath.Join(s.root, filepath.Dir(workload.KeyTarget(i, workload.KeyFile)))
+	base := filepath.Dir(current)
+	if err := os.MkdirAll(base, 0o755); err != nil {
 		return err
 	}
-	fresh := filepath.Join(base, "next")
-	if err := os.Remove(fresh); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := os.Symlink(strconv.Itoa(next), fresh); err != nil {
-		return err
-	}
-	if err := os.Rename(fresh, filepath.Join(base, "current")); err != nil {
-		return err
-	}
-	s.serial, s.sets = next, sets
-	// The folder before this one stays for programs that are just reading it.
-	return os.RemoveAll(filepath.Join(base, strconv.Itoa(next-2)))
-}
-
-func (s *keyStore) writeSets(folder string, sets []files) error {
+	folder := filepath.Join(base, strconv.Itoa(serial))
 	if err := errors.Join(os.RemoveAll(folder), os.Mkdir(folder, 0o755)); err != nil {
 		return err
 	}
-	for i, f := range sets {
-		if f.key == nil {
-			continue // not issued yet
-		}
-		sub := filepath.Join(folder, strconv.Itoa(i))
-		if err := os.Mkdir(sub, 0o755); err != nil {
+	for _, x := range []struct {
+		name string
+		data []byte
+		mode os.FileMode
+	}{{workload.KeyFile, f.key, 0o600}, {workload.CertFile, f.cert, 0o644}, {workload.ChainFile, f.chain, 0o644}} {
+		if err := s.write(filepath.Join(folder, x.name), x.data, x.mode); err != nil {
 			return err
 		}
-		for _, x := range []struct {
-			name string
-			data []byte
-			mode os.FileMode
-		}{{workload.KeyFile, f.key, 0o600}, {workload.CertFile, f.cert, 0o644}, {workload.ChainFile, f.chain, 0o644}} {
-			if err := s.write(filepath.Join(sub, x.name), x.data, x.mode); err != nil {
-				return err
-			}
-		}
 	}
-	return nil
+	if err := replaceLink(strconv.Itoa(serial), current); err != nil {
+		return err
+	}
+	// The folder before this one stays for programs that are just reading it.
+	return os.RemoveAll(filepath.Join(base, strconv.Itoa(serial-2)))
+}
+
+// replaceLink puts a symbolic link at name in one step, whatever was there.
+func replaceLink(target, name string) error {
+	fresh := name + ".hitoku-new"
+	if err := os.Remove(fresh); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.Symlink(target, fresh); err != nil {
+		return err
+	}
+	return os.Rename(fresh, name)
 }
 
 func (s *keyStore) write(name string, data []byte, mode os.FileMode) error {
@@ -190,14 +170,10 @@ func (s *keyStore) link(l certificateLink) error {
 	if st, err := os.Lstat(name); err == nil && st.IsDir() {
 		return fmt.Errorf("place %s: a folder is there", l.path)
 	}
-	fresh := name + ".hitoku-new"
-	if err := os.Remove(fresh); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := os.Symlink(l.target, fresh); err != nil {
+	if err := replaceLink(l.target, name); err != nil {
 		return fmt.Errorf("place %s: %w (the root file system must be writable there, or a tmpfs)", l.path, err)
 	}
-	return os.Rename(fresh, name)
+	return nil
 }
 
 func (s *keyStore) linkable(folder string) error {

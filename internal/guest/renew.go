@@ -21,6 +21,7 @@ type keeper struct {
 	log     *Log
 	renewed func() // called after each renewal
 
+	serial  int // counts the certificates
 	current atomic.Pointer[issued]
 	tls     atomic.Pointer[tls.Certificate]
 }
@@ -45,9 +46,10 @@ func (k *keeper) replace(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := k.store.put(k.number, f); err != nil {
+	if err := k.store.put(k.number, k.serial+1, f); err != nil {
 		return err
 	}
+	k.serial++
 	k.current.Store(got)
 	k.tls.Store(got.tls())
 	leaf := got.chain[0]

@@ -204,7 +204,7 @@ func (v *verifier) entry(ctx context.Context, f *folder, name string, n *node) {
 		return
 	}
 	if mountRoot(&st, f.dev) {
-		if n.allow&allowMount == 0 {
+		if n.allow&(allowMount|allowAnything) == 0 {
 			v.refuse("mount", full, "no mount", "a mount of "+kind(&st), "remove the mount, or convert with --rw "+full)
 		}
 		return
