@@ -301,3 +301,12 @@ func earlier(a, b time.Time) time.Time {
 	}
 	return a
 }
+
+// LimitedTo reports whether the authority's name constraint permits exactly these domains.
+func (a *Authority) LimitedTo(domains []string) bool {
+	want := slices.Compact(slices.Sorted(slices.Values(domains)))
+	if len(want) == 0 {
+		want = []string{noDomain}
+	}
+	return slices.Equal(want, a.Certificate.PermittedDNSDomains)
+}

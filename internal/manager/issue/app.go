@@ -25,7 +25,9 @@ type Node struct {
 	Active     bool
 	State      string // for people
 	PlatformID string // lower-case hexadecimal, as proved at enrolment
-	Labels     map[string]string
+	// PlatformKey is the key that certified a simulated platform at enrolment; see PlatformKey.
+	PlatformKey string
+	Labels      map[string]string
 }
 
 // Build is the build that the evidence's measurement belongs to.
@@ -76,8 +78,9 @@ func DecideApp(req *Request, e *attest.Result, s *AppState) *Decision {
 	d.audit(s.AuditErr)
 	d.evidence(e, &s.Account)
 	freshness := d.binding(req, e, attest.PurposeAppTLS, &s.Account, s.KeyUsed)
-	d.nonce(req, s.Nonce, s.At, attest.PurposeAppTLS, s.Node.ID, "")
+	d.nonce(req, s.Nonce, s.At, attest.PurposeAppTLS, s.Node.ID, "", "")
 	d.node(&e.Claims, &s.Node)
+	d.platformKey(&e.Claims, s.Node.PlatformKey, PlatformKey(req.Quote))
 	d.build(req, &e.Claims, s)
 	if s.Build != nil {
 		d.names(req, s.App)

@@ -69,11 +69,12 @@ type Account struct {
 
 // Nonce is a challenge that was taken out of the store for this decision.
 type Nonce struct {
-	Value      []byte
-	NodeID     string // the node that it was handed to; empty before enrolment
-	PlatformID string // the platform that it was handed to, before enrolment
-	Purpose    attest.Purpose
-	Expires    time.Time
+	Value  []byte
+	NodeID string // the node that it was handed to; empty before enrolment
+	// Before enrolment: the zone, the platform and its key that it was handed out for.
+	ZoneID, PlatformID, PlatformKey string
+	Purpose                         attest.Purpose
+	Expires                         time.Time
 }
 
 // decider collects rules. A failed rule is cured by the task that it names, or not at all.
@@ -188,7 +189,7 @@ func (d *decider) bareBinding(req *Request, e *attest.Result, a *Account, keyUse
 
 // nonce checks the challenge that the binding answers. A nonce that was already answered is no
 // longer in the store, so it is not told apart from one that never was.
-func (d *decider) nonce(req *Request, n *Nonce, at time.Time, purpose attest.Purpose, node, platform string) {
+func (d *decider) nonce(req *Request, n *Nonce, at time.Time, purpose attest.Purpose, node, zone, platform string) {
 	if req.Binding == nil {
 		return
 	}
@@ -204,6 +205,8 @@ func (d *decider) nonce(req *Request, n *Nonce, at time.Time, purpose attest.Pur
 		seen = "a nonce that expired at " + n.Expires.UTC().Format(time.RFC3339)
 	case n.NodeID != node || n.PlatformID != platform:
 		seen = "a nonce handed to another node"
+	case n.ZoneID != zone:
+		seen = "a nonce for another zone"
 	case n.Purpose != purpose:
 		seen = "a nonce for purpose " + string(n.Purpose)
 	default:

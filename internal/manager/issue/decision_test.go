@@ -57,7 +57,7 @@ func newWorld(t testing.TB, purpose attest.Purpose) *world {
 	domain := ca.TrustDomain(accountID, "manager.example")
 	if purpose == attest.PurposeNode {
 		w.id, w.common, w.names = issuetest.Node(), "machine 1", nil
-		nonce.PlatformID = w.machine.ID()
+		nonce.PlatformID, nonce.ZoneID, nonce.PlatformKey = w.machine.ID(), "zone", w.machine.Key(t)
 		w.node = &NodeState{
 			At: now, Account: account, TrustDomain: domain, ZoneID: "zone", NodeID: nodeID, Nonce: nonce, Measurements: [][]byte{authority.NodeMeasurement[:]},
 			Token: &JoinToken{Known: true, State: "in force", Expires: now.Add(time.Hour), UsesLimit: 1, Created: now},
@@ -67,7 +67,7 @@ func newWorld(t testing.TB, purpose attest.Purpose) *world {
 	nonce.NodeID = nodeID
 	w.app = &AppState{
 		At: now, Account: account, TrustDomain: domain, Nonce: nonce,
-		Node: Node{ID: nodeID, Active: true, State: NodeActive, PlatformID: w.machine.ID(), Labels: map[string]string{"region": "eu"}},
+		Node: Node{ID: nodeID, Active: true, State: NodeActive, PlatformID: w.machine.ID(), PlatformKey: w.machine.Key(t), Labels: map[string]string{"region": "eu"}},
 		Build: &Build{
 			ID: "build", Whitelisted: true, State: "WHITELISTED", Digest: "d", Approved: "d", Measurement: bytes.Clone(w.id.Measurement[:]), Signer: bytes.Clone(w.id.Signer[:]),
 			ProdID: 3, SVN: 4,
@@ -174,7 +174,11 @@ func TestAppRefusals(t *testing.T) {
 		{"request of another machine", func(t *testing.T, w *world) {
 			w.machine = issuetest.NewMachine(t, 2)
 			w.machine.Certify(t, w.auth, now)
-		}, []string{"same_platform"}},
+		}, []string{"same_platform", "platform_key"}},
+		{"another machine that claims the same id", func(t *testing.T, w *world) {
+			w.machine = issuetest.NewMachine(t, 1)
+			w.machine.Certify(t, w.auth, now)
+		}, []string{"platform_key"}},
 		{"platform id of the node unknown", func(t *testing.T, w *world) { w.app.Node.PlatformID = "" }, []string{"same_platform"}},
 		{"machine of another authority", func(t *testing.T, w *world) {
 			w.trust, _ = authority.New(rand.Reader, now)
@@ -285,7 +289,7 @@ func TestNodeRefusals(t *testing.T) {
 	t.Parallel()
 	renewal := func(w *world) {
 		w.node.Token = nil
-		w.node.Nonce.NodeID, w.node.Nonce.PlatformID = nodeID, ""
+		w.node.Nonce = &Nonce{Value: w.binding.Nonce, NodeID: nodeID, Purpose: attest.PurposeNode, Expires: now.Add(time.Minute)}
 		w.node.Known = &EnrolledNode{ID: nodeID, Active: true, State: NodeActive, PlatformID: w.machine.ID()}
 	}
 	for _, tt := range []struct {
@@ -295,7 +299,7 @@ func TestNodeRefusals(t *testing.T) {
 	}{
 		{"renewal", func(t *testing.T, w *world) { renewal(w) }, nil},
 		{"the same machine again", func(t *testing.T, w *world) {
-			w.node.Known = &EnrolledNode{ID: nodeID, Active: true, PlatformID: w.machine.ID()}
+			w.node.Known = &EnrolledNode{ID: nodeID, Active: true, PlatformID: w.machine.ID(), ZoneID: "zone", PlatformKey: w.machine.Key(t)}
 		}, nil},
 		{"deactivated, then a new token", func(t *testing.T, w *world) {
 			w.node.Known = &EnrolledNode{ID: nodeID, PlatformID: w.machine.ID(), Deactivated: now.Add(-time.Minute)}
@@ -309,6 +313,14 @@ func TestNodeRefusals(t *testing.T) {
 		{"application as a node", func(t *testing.T, w *world) { w.id = issuetest.Identity{Measurement: [32]byte{1}} }, []string{"node_measurement"}},
 		{"purpose app-tls", func(t *testing.T, w *world) { w.binding.Purpose = attest.PurposeAppTLS }, []string{"purpose"}},
 		{"nonce for another platform", func(t *testing.T, w *world) { w.node.Nonce.PlatformID = "ff" }, []string{"nonce_fresh"}},
+		{"nonce for another zone", func(t *testing.T, w *world) { w.node.Nonce.ZoneID = "other" }, []string{"nonce_fresh"}},
+		{"platform with another key than it prepared with", func(t *testing.T, w *world) { w.node.Nonce.PlatformKey = "ff" }, []string{"platform_key"}},
+		{"another machine that claims the same id", func(t *testing.T, w *world) {
+			w.node.Known = &EnrolledNode{ID: nodeID, Active: true, PlatformID: w.machine.ID(), ZoneID: "zone", PlatformKey: "ff"}
+		}, []string{"platform_key"}},
+		{"machine of another zone", func(t *testing.T, w *world) {
+			w.node.Known = &EnrolledNode{ID: nodeID, Active: true, PlatformID: w.machine.ID(), ZoneID: "other"}
+		}, []string{"platform_zone"}},
 		{"nonce answered before", func(t *testing.T, w *world) { w.node.Nonce = nil }, []string{"nonce_fresh"}},
 		{"evidence over another key", func(t *testing.T, w *world) { w.key = newKey(t) }, []string{"key_binding"}},
 		{"other account", func(t *testing.T, w *world) { w.binding.AccountRoot = [32]byte{8} }, []string{"account"}},

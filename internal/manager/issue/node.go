@@ -27,6 +27,8 @@ type EnrolledNode struct {
 	Active      bool
 	State       string // for people
 	PlatformID  string
+	PlatformKey string // see PlatformKey
+	ZoneID      string
 	Deactivated time.Time // zero unless it was
 }
 
@@ -69,12 +71,19 @@ func DecideNode(req *Request, e *attest.Result, s *NodeState) *Decision {
 			d.rule("config", "no configuration", hex.EncodeToString(c), false, "")
 		}
 	}
-	node, platform := "", e.Claims.PlatformID
 	if s.Token == nil {
-		node, platform = s.NodeID, ""
+		d.nonce(req, s.Nonce, s.At, attest.PurposeNode, s.NodeID, "", "")
+	} else {
+		d.nonce(req, s.Nonce, s.At, attest.PurposeNode, "", s.ZoneID, e.Claims.PlatformID)
 	}
-	d.nonce(req, s.Nonce, s.At, attest.PurposeNode, node, platform)
 	d.platform(&e.Claims, s)
+	key := PlatformKey(req.Quote)
+	if s.Nonce != nil {
+		d.platformKey(&e.Claims, s.Nonce.PlatformKey, key)
+	}
+	if s.Known != nil {
+		d.platformKey(&e.Claims, s.Known.PlatformKey, key)
+	}
 	measured := policy.Measurement(&e.Claims, s.Measurements)
 	measured.Name, measured.Advice = "node_measurement", "use the node agent of this release"
 	d.add(measured)
@@ -122,7 +131,9 @@ func (d *decider) platform(c *attest.Claims, s *NodeState) {
 		d.rule("node_active", "an active node", k.State, k.Active, "enrol the node again with a new join token")
 		return
 	}
-	if !k.Deactivated.IsZero() {
+	if k.Deactivated.IsZero() {
+		d.rule("platform_zone", "a platform that is in no other zone of the account", "node "+k.ID+" of zone "+k.ZoneID, k.ZoneID == s.ZoneID, "deactivate that node first")
+	} else {
 		d.rule("platform_admitted", "a join token made after the node was deactivated at "+k.Deactivated.UTC().Format(time.RFC3339),
 			"one made at "+s.Token.Created.UTC().Format(time.RFC3339), s.Token.Created.After(k.Deactivated), "an administrator makes a new join token to admit the machine again")
 	}

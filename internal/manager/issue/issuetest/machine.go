@@ -71,6 +71,13 @@ func (m *Machine) Certify(t testing.TB, a *authority.Authority, now time.Time) {
 // ID is the platform id in hexadecimal.
 func (m *Machine) ID() string { return hex.EncodeToString(m.PPID[:]) }
 
+// Key is the SHA-256 of the machine's PCK key in hexadecimal.
+func (m *Machine) Key(t testing.TB) string {
+	t.Helper()
+	hash := SubjectHash(t, m.PCK)
+	return hex.EncodeToString(hash[:])
+}
+
 // Quote signs report data as enclave id would have them signed.
 func (m *Machine) Quote(t testing.TB, id Identity, data [64]byte) []byte {
 	t.Helper()
