@@ -5,8 +5,10 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"hitoku.dev/attest"
@@ -148,8 +150,9 @@ func (a anchor) newPCKChain(chain, more []*x509.Certificate) *pckChain {
 			p.roots = append(p.roots, c)
 		}
 	}
-	if p.ca = issuerOf(p.leaf, chain[1:]); p.ca == nil {
-		p.ca = issuerOf(p.leaf, more)
+	var sigErr error
+	if p.ca, sigErr = issuerOf(p.leaf, chain[1:]); p.ca == nil {
+		p.ca, sigErr = issuerOf(p.leaf, more)
 	}
 	p.rootErr = a.checkRoots(chain)
 	if p.ca == nil {
@@ -159,7 +162,7 @@ func (a anchor) newPCKChain(chain, more []*x509.Certificate) *pckChain {
 		}
 		return p
 	}
-	p.err = errors.Join(p.err, checkShape(p.ca, true), checkSignature(p.leaf, p.ca))
+	p.err = errors.Join(p.err, checkShape(p.ca, true), sigErr)
 	if p.rootErr == nil {
 		p.rootErr = a.signed(p.ca)
 	}
@@ -171,19 +174,18 @@ func (a anchor) newPCKChain(chain, more []*x509.Certificate) *pckChain {
 	return p
 }
 
-// issuerOf returns the certificate that signed leaf, else one that has at least
-// the name of its issuer, so that the refusal can name it.
-func issuerOf(leaf *x509.Certificate, candidates []*x509.Certificate) (named *x509.Certificate) {
+// issuerOf returns the certificate that signed leaf; else, with an error, one that
+// has at least the name of its issuer.
+func issuerOf(leaf *x509.Certificate, candidates []*x509.Certificate) (named *x509.Certificate, err error) {
 	for _, c := range candidates {
 		if selfIssued(c) || !bytes.Equal(c.RawSubject, leaf.RawIssuer) {
 			continue
 		}
-		if leaf.CheckSignatureFrom(c) == nil {
-			return c
+		if named, err = c, checkSignature(leaf, c); err == nil {
+			break
 		}
-		named = c
 	}
-	return named
+	return named, err
 }
 
 func (p *pckChain) readLeaf() (err error) {
@@ -193,28 +195,37 @@ func (p *pckChain) readLeaf() (err error) {
 	return errors.Join(err, keyErr, checkShape(p.leaf, false))
 }
 
-// newSigner reads the chain of a TCB signing certificate, which the root issues directly.
-func (a anchor) newSigner(pem []byte) (*x509.Certificate, error) {
-	if len(pem) == 0 {
-		return nil, errors.New("its issuer chain is missing")
+// signer is a TCB signing certificate that the trusted root issued directly.
+type signer struct {
+	cert *x509.Certificate
+	key  *ecdsa.PublicKey
+	err  error // why there is none
+}
+
+func (a anchor) newSigner(pem []byte) (s signer) {
+	if s.err = a.err; s.err != nil {
+		return s
 	}
 	chain, err := parseChain(pem)
 	if err != nil {
-		return nil, fmt.Errorf("issuer chain: %w", err)
+		s.err = fmt.Errorf("issuer chain: %w", err)
+		return s
 	}
-	signer := chain[0]
-	if err := errors.Join(a.checkRoots(chain), checkShape(signer, false), a.signed(signer)); err != nil {
-		return nil, fmt.Errorf("issuer chain: %w", err)
-	}
+	cert := chain[0]
+	err = errors.Join(a.checkRoots(chain), checkShape(cert, false), a.signed(cert))
 	for _, c := range chain[1:] {
 		if !selfIssued(c) {
-			return nil, fmt.Errorf("issuer chain: %s does not belong to it", name(c))
+			err = errors.Join(err, fmt.Errorf("%s does not belong to it", name(c)))
 		}
 	}
-	for _, e := range signer.Extensions {
-		if e.Id.Equal(OIDSGXExtension) {
-			return nil, fmt.Errorf("issuer chain: %s is a PCK certificate and may not sign collateral", name(signer))
-		}
+	if slices.ContainsFunc(cert.Extensions, func(e pkix.Extension) bool { return e.Id.Equal(OIDSGXExtension) }) {
+		err = errors.Join(err, fmt.Errorf("%s is a PCK certificate and may not sign collateral", name(cert)))
 	}
-	return signer, nil
+	if err != nil {
+		s.err = fmt.Errorf("issuer chain: %w", err)
+		return s
+	}
+	s.cert = cert
+	s.key, s.err = p256Key(cert)
+	return s
 }

@@ -81,8 +81,12 @@ func NewVerifier(root *x509.Certificate, c *Collateral, simulated bool) *Verifie
 		c = &Collateral{}
 	}
 	v := &Verifier{anchor: newAnchor(root), simulated: simulated, known: make(map[chainID]*pckChain)}
-	v.tcbInfo = readSigned(v.anchor, "tcbInfo", c.TCBInfo, c.TCBInfoChain, ParseTCBInfo)
-	v.identity = readSigned(v.anchor, "enclaveIdentity", c.QEIdentity, c.QEIdentityChain, ParseEnclaveIdentity)
+	signer := v.anchor.newSigner(c.TCBInfoChain)
+	v.tcbInfo = readSigned(signer, "tcbInfo", c.TCBInfo, ParseTCBInfo)
+	if !bytes.Equal(c.TCBInfoChain, c.QEIdentityChain) { // usually they are the same
+		signer = v.anchor.newSigner(c.QEIdentityChain)
+	}
+	v.identity = readSigned(signer, "enclaveIdentity", c.QEIdentity, ParseEnclaveIdentity)
 	v.rootCRL = v.anchor.readCRL(c.RootCRL, v.anchor.cert)
 	v.pckCRL = readCRL(c.PCKCRL)
 	if len(c.PCKCRLChain) > 0 {
@@ -96,37 +100,24 @@ func NewVerifier(root *x509.Certificate, c *Collateral, simulated bool) *Verifie
 	return v
 }
 
-func readSigned[T any](a anchor, member string, data, chain []byte, parse func([]byte) (T, error)) (s signedBody[T]) {
+func readSigned[T any](by signer, member string, data []byte, parse func([]byte) (T, error)) (s signedBody[T]) {
 	if len(data) == 0 {
 		s.err = errors.New("it is missing from the collateral")
 		return s
 	}
-	signer, err := a.newSigner(chain)
-	if err != nil {
-		s.err = err
+	if s.err = by.err; s.err != nil {
 		return s
 	}
-	s.signer = signer
-	key, err := p256Key(signer)
-	if err != nil {
-		s.err = err
-		return s
-	}
+	s.signer = by.cert
 	body, sig, err := splitSigned(data, member)
-	if err != nil {
+	switch {
+	case err != nil:
 		s.err = err
-		return s
+	case !verifyRaw(by.key, body, sig):
+		s.err = fmt.Errorf("the signature of %s does not match", name(by.cert))
+	default:
+		s.body, s.err = parse(body)
 	}
-	if !verifyRaw(key, body, sig) {
-		s.err = fmt.Errorf("the signature of %s does not match", name(signer))
-		return s
-	}
-	parsed, err := parse(body)
-	if err != nil {
-		s.err = err
-		return s
-	}
-	s.body = parsed
 	return s
 }
 
@@ -229,17 +220,26 @@ func (v *Verifier) chain(q *Quote) (*pckChain, error) {
 // the PCK certificate that the collateral gave. The encrypted PPID can be read by
 // Intel alone; there the signature over the QE report is what binds the two.
 func checkPPID(q *Quote, p *pckChain) error {
-	n := map[CertType]int{CertPPIDPlain: 16, CertPPIDRSA2048: 256, CertPPIDRSA3072: 384}[q.CertType]
-	switch d := q.CertData; {
-	// Fields: PPID, CPUSVN (16 bytes), PCESVN (2), PCEID (2). A plain PPID lies in a field of 384 bytes in some writers.
-	case len(d) != n+20 && len(d) != 404:
+	n := 16
+	switch q.CertType {
+	case CertPPIDRSA2048:
+		n = 256
+	case CertPPIDRSA3072:
+		n = 384
+	}
+	// PPID, CPUSVN (16 bytes), PCESVN (2), PCEID (2); Intel's own samples leave the last one out.
+	d := q.CertData
+	if len(d) != n+20 && len(d) != n+18 {
 		return fmt.Errorf("certification data of type %d has %d bytes, wanted %d", q.CertType, len(d), n+20)
-	case p.ext == nil:
+	}
+	if p.ext == nil {
 		return nil
-	case q.CertType == CertPPIDPlain && !bytes.Equal(d[:16], p.ext.PPID[:]):
-		return fmt.Errorf("the PCK certificate is for PPID %x, the quote for %x", p.ext.PPID, d[:16])
-	case d[len(d)-2] != p.ext.PCEID[1] || d[len(d)-1] != p.ext.PCEID[0]:
-		return fmt.Errorf("the PCK certificate is for PCEID %x, the quote for %02x%02x", p.ext.PCEID, d[len(d)-1], d[len(d)-2])
+	}
+	if q.CertType == CertPPIDPlain && !bytes.Equal(d[:n], p.ext.PPID[:]) {
+		return fmt.Errorf("the PCK certificate is for PPID %x, the quote for %x", p.ext.PPID, d[:n])
+	}
+	if id := d[n+18:]; len(id) == 2 && (id[1] != p.ext.PCEID[0] || id[0] != p.ext.PCEID[1]) {
+		return fmt.Errorf("the PCK certificate is for PCEID %x, the quote for %02x%02x", p.ext.PCEID, id[1], id[0])
 	}
 	return nil
 }

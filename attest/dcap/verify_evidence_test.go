@@ -1,7 +1,9 @@
 package dcap
 
 import (
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"slices"
 	"strings"
 	"testing"
@@ -122,5 +124,69 @@ func TestRealSGXQuotes(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestRealBadQuotes refuses what its origin made bad, and what names no PCK chain.
+func TestRealBadQuotes(t *testing.T) {
+	t.Parallel()
+	dir := evidenceDir(t)
+	good := sgxCases(t, dir)
+	var c *Collateral
+	var at time.Time
+	for _, tc := range good {
+		if tc.Complete && strings.Contains(tc.Quote, "mobilecoin") {
+			c, at = tc.collateral(t, dir), tc.VerifyAt
+		}
+	}
+	for file, want := range map[string][]string{
+		"v3_oe_sgx_report_bad.bin":               {"pck_chain"},
+		"v3_oe_sgx_cert_rsa_bad.bin":             {"pck_chain", "root_trusted"},
+		"v3_oe_sgx_cert_ec_bad.bin":              {"pck_chain", "qe_report_signature"},
+		"v3_fortanix_quote_raw_tcb.bin":          {"pck_chain", "root_trusted", "qe_report_signature"},
+		"v3_oasis_quote_v3_ecdsa_p256_eppid.bin": {"pck_chain", "root_trusted", "qe_report_signature"},
+	} {
+		r, err := Verify(readEvidence(t, dir, "sgx/quotes/"+file), Options{Root: IntelRoot(), Collateral: c, At: at})
+		if err != nil {
+			t.Errorf("%s: %v", file, err)
+			continue
+		}
+		failed := failedNames(r.Rules)
+		for _, w := range want {
+			if !slices.Contains(failed, w) {
+				t.Errorf("%s: failed %v, wanted among them %s", file, failed, w)
+			}
+		}
+		if slices.Contains(failed, "quote_signature") {
+			t.Errorf("%s: its own signature is good", file)
+		}
+	}
+}
+
+// TestIntelSampleSet verifies Intel's own sample under its test root; the PCK chain is not in the quote.
+func TestIntelSampleSet(t *testing.T) {
+	t.Parallel()
+	dir := evidenceDir(t)
+	read := func(name string) []byte { return readEvidence(t, dir, "sgx/synthetic/intel-qvl/"+name) }
+	block, _ := pem.Decode(read("trustedRootCaCert.pem"))
+	root, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &Collateral{
+		TCBInfo: read("tcbInfo.json"), TCBInfoChain: read("tcbSignChain.pem"), QEIdentity: read("qeIdentity.json"), QEIdentityChain: read("tcbSignChain.pem"),
+		PCKCRL: read("intermediateCaCrl.der"), RootCRL: read("rootCaCrl.pem"), PCKChain: append(read("pckCert.pem"), read("pckSignChain.pem")...),
+	}
+	at := time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
+	r, err := Verify(read("quote.dat"), Options{Root: root, Collateral: c, At: at})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !r.OK() || r.Claims.TCB.Overall != UpToDate {
+		t.Errorf("TCB %+v, failed %+v", r.Claims.TCB, (&attest.Verdict{Rules: r.Rules}).Failed())
+	}
+	r, err = Verify(read("quote.dat"), Options{Root: IntelRoot(), Collateral: c, At: at})
+	if err != nil || !slices.Contains(failedNames(r.Rules), "root_trusted") {
+		t.Errorf("Intel's test root was taken for Intel's root: %v", err)
 	}
 }

@@ -1,0 +1,115 @@
+package dcap
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"testing"
+)
+
+func FuzzParseQuote(f *testing.F) {
+	w := newWorld(f)
+	q := w.quote()
+	f.Add(w.seal(q))
+	q.CertType, q.CertData, q.AuthData = CertPPIDRSA3072, make([]byte, 404), nil
+	f.Add(append(w.seal(q), 1, 2, 3))
+	f.Add(make([]byte, MinQuoteSize))
+	v := NewVerifier(w.root, w.collateral(), false)
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		q, err := ParseQuote(raw)
+		if err != nil {
+			return
+		}
+		again, err := q.Marshal()
+		if err != nil || !bytes.Equal(again, raw[:len(raw)-q.Trailing]) {
+			t.Fatalf("marshal differs: %v", err)
+		}
+		if _, err := v.Verify(raw, now); err != nil {
+			t.Fatalf("parsed, but: %v", err)
+		}
+	})
+}
+
+func FuzzParsePCKExtension(f *testing.F) {
+	w := newWorld(f)
+	yes := true
+	for _, e := range []PCKExtension{w.ext, {PlatformInstanceID: &[16]byte{1}, Configuration: &PCKConfiguration{DynamicPlatform: &yes}, SGXType: 2}} {
+		der, err := e.Marshal()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(der)
+	}
+	f.Fuzz(func(t *testing.T, der []byte) {
+		e, err := ParsePCKExtension(der)
+		if err != nil {
+			return
+		}
+		again, err := e.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ParsePCKExtension(again); err != nil {
+			t.Fatalf("does not read what it wrote: %v", err)
+		}
+	})
+}
+
+func FuzzTCBInfo(f *testing.F) {
+	w := newWorld(f)
+	f.Add(w.signJSON("tcbInfo", w.tcbInfo()))
+	w.version, w.levels = 2, []map[string]any{levelV2([16]byte{1}, 2, UpToDate)}
+	f.Add(w.signJSON("tcbInfo", w.tcbInfo()))
+	f.Add([]byte(`{"tcbInfo":{},"signature":""}`))
+	f.Fuzz(func(_ *testing.T, data []byte) {
+		fuzzSigned(data, "tcbInfo", ParseTCBInfo)
+	})
+}
+
+func FuzzQEIdentity(f *testing.F) {
+	w := newWorld(f)
+	f.Add(w.signJSON("enclaveIdentity", w.qeIdentity()))
+	f.Add([]byte(`{"enclaveIdentity":{"tcbLevels":[{}]},"signature":""}`))
+	f.Fuzz(func(_ *testing.T, data []byte) {
+		fuzzSigned(data, "enclaveIdentity", ParseEnclaveIdentity)
+	})
+}
+
+// fuzzSigned reads data as a whole document, and as the body of one, since no
+// fuzzer finds a signature.
+func fuzzSigned[T any](data []byte, member string, parse func([]byte) (T, error)) {
+	if body, _, err := splitSigned(data, member); err == nil {
+		if !json.Valid(body) {
+			panic("a body that is no JSON")
+		}
+		_, _ = parse(body)
+	}
+	_, _ = parse(data)
+}
+
+func FuzzCRL(f *testing.F) {
+	w := newWorld(f)
+	der := w.collateral().PCKCRL
+	f.Add(der)
+	f.Add([]byte(hex.EncodeToString(der)))
+	f.Add([]byte("-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n"))
+	f.Fuzz(func(_ *testing.T, data []byte) {
+		if crl, err := parseCRL(data); err == nil {
+			_ = checkCRL(crl, w.ca)
+			_ = checkNotRevoked(crl, w.pck)
+		}
+	})
+}
+
+func FuzzChain(f *testing.F) {
+	w := newWorld(f)
+	f.Add(pemOf(w.pck, w.ca, w.root))
+	f.Add(append(pemOf(w.pck), 0))
+	a := newAnchor(w.root)
+	f.Fuzz(func(_ *testing.T, data []byte) {
+		if chain, err := parseChain(data); err == nil {
+			_ = a.newPCKChain(chain, nil)
+			_ = a.newSigner(data)
+		}
+	})
+}
