@@ -20,28 +20,28 @@ import (
 
 // Result says what a conversion made.
 type Result struct {
-	Name         string             `json:"name"`            // reference of the confidential image; for a registry with its digest
-	Image        string             `json:"image,omitempty"` // the reference as it was asked for
-	Digest       string             `json:"digest,omitempty"`
-	Measurement  string             `json:"measurement"`
-	MRSigner     string             `json:"mrsigner,omitempty"`
-	ISVProdID    uint16             `json:"isv_prod_id"`
-	ISVSVN       uint16             `json:"isv_svn"`
-	Date         uint32             `json:"date"`
-	TEE          string             `json:"tee"`
-	Source       string             `json:"source"`        // digest of the image that was converted
-	Size         int64              `json:"size"`          // stored bytes of all layers and the configuration
-	Files        int                `json:"files"`         // entries of the manifest
-	Layers       int                `json:"layers"`        // with the added one
-	AddedBytes   int64              `json:"added_bytes"`   // stored bytes of the added layer
-	CachedLayers int                `json:"cached_layers"` // whose hashes were known
-	AccountRoot  string             `json:"account_root,omitempty"`
-	Guest        string             `json:"guest"`              // SHA-256 of the guest program
-	Referrer     string             `json:"referrer,omitempty"` // digest of the statement beside the image
-	Notices      []string           `json:"notices"`
-	Options      *workload.Manifest `json:"options"` // the manifest without its files
-	Config       *v1.Config         `json:"-"`
-	DryRun       bool               `json:"dry_run,omitempty"`
+	Name         string     `json:"name"`            // reference of the confidential image; for a registry with its digest
+	Image        string     `json:"image,omitempty"` // the reference as it was asked for
+	Digest       string     `json:"digest,omitempty"`
+	Measurement  string     `json:"measurement"`
+	MRSigner     string     `json:"mrsigner,omitempty"`
+	ISVProdID    uint16     `json:"isv_prod_id"`
+	ISVSVN       uint16     `json:"isv_svn"`
+	Date         uint32     `json:"date"`
+	TEE          string     `json:"tee"`
+	Source       string     `json:"source"`        // digest of the image that was converted
+	Size         int64      `json:"size"`          // stored bytes of all layers and the configuration
+	Files        int        `json:"files"`         // entries of the manifest
+	Layers       int        `json:"layers"`        // with the added one
+	AddedBytes   int64      `json:"added_bytes"`   // stored bytes of the added layer
+	CachedLayers int        `json:"cached_layers"` // whose hashes were known
+	AccountRoot  string     `json:"account_root,omitempty"`
+	Guest        string     `json:"guest"`              // SHA-256 of the guest program
+	Referrer     string     `json:"referrer,omitempty"` // digest of the statement beside the image
+	Notices      []string   `json:"notices"`
+	Options      Header     `json:"options"` // the manifest without its files
+	Config       *v1.Config `json:"-"`
+	DryRun       bool       `json:"dry_run,omitempty"`
 }
 
 // Convert does what the package comment says. Its errors are *Error and
@@ -116,7 +116,7 @@ func convert(ctx context.Context, q *Request, in, out image.Ref) (*Result, error
 		Measurement: hex.EncodeToString(own.measurement[:]), TEE: q.TEE, Source: c.src.Digest().String(),
 		ISVProdID: q.Signing.ISVProdID, ISVSVN: q.Signing.ISVSVN, Date: q.Signing.Date,
 		Files: len(entries), CachedLayers: cached, AccountRoot: q.Options.AccountRoot, Guest: c.m.Guest,
-		Options: c.m, DryRun: q.DryRun,
+		Options: Header{Manifest: c.m}, DryRun: q.DryRun,
 	}
 	if res.Date == 0 {
 		res.Date = sgx.DefaultDate

@@ -1,0 +1,277 @@
+package convert
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strconv"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"hitoku.dev/attest"
+	"hitoku.dev/internal/image"
+	"hitoku.dev/measure/sgx"
+	"hitoku.dev/measure/workload"
+)
+
+// Header is a manifest whose JSON form leaves the files out while Files is empty.
+type Header struct {
+	*workload.Manifest
+	Files []workload.File `json:"files,omitempty"`
+}
+
+// Inspection is what a confidential image says about itself, and the checks that
+// were made of it.
+type Inspection struct {
+	Name         string            `json:"name"`
+	Digest       string            `json:"digest"`
+	Measurement  string            `json:"measurement"` // SHA-256 of the manifest in the image
+	MRSigner     string            `json:"mrsigner"`
+	ISVProdID    uint16            `json:"isv_prod_id"`
+	ISVSVN       uint16            `json:"isv_svn"`
+	Date         uint32            `json:"date"` // of the signature, yyyymmdd
+	TEE          string            `json:"tee"`
+	Guest        string            `json:"guest"`
+	AccountRoot  string            `json:"account_root,omitempty"`
+	Size         int64             `json:"size"` // stored bytes of all layers and the configuration
+	Layers       int               `json:"layers"`
+	Files        int               `json:"files"`
+	ManifestSize int64             `json:"manifest_size"`
+	Labels       map[string]string `json:"labels"`
+	Options      Header            `json:"options"`
+	// Verified is set when every layer was read and compared with the manifest.
+	Verified bool          `json:"verified"`
+	OK       bool          `json:"ok"` // every rule held
+	Rules    []attest.Rule `json:"rules"`
+}
+
+// Err is nil when every rule held, and names those that did not otherwise.
+func (x *Inspection) Err() error {
+	var bad []attest.Rule
+	for _, r := range x.Rules {
+		if !r.OK {
+			bad = append(bad, r)
+		}
+	}
+	if len(bad) == 0 {
+		return nil
+	}
+	return &Error{Kind: KindMismatch, Image: x.Name, Err: &attest.RefusedError{What: "image", Rules: bad}}
+}
+
+func (x *Inspection) rule(ok bool, name, wanted, seen, advice string) {
+	r := attest.Rule{Name: name, Wanted: wanted, Seen: seen, OK: ok}
+	if !ok {
+		r.Advice = advice
+	}
+	x.Rules = append(x.Rules, r)
+}
+
+const changedAdvice = "the image was changed after its conversion; convert it again"
+
+// ownContent is what the added layer has in /.hitoku.
+type ownContent struct {
+	manifest, sigstruct []byte
+	guest               string // SHA-256
+	guestMode           int64
+	others              []string
+}
+
+// maxOwnLayer bounds the added layer: manifest, guest and what is beside them.
+const maxOwnLayer = workload.MaxSize + maxGuest + 64<<20
+
+// Inspect reads the added layer of a confidential image and checks manifest,
+// signature, guest program and configuration against each other. It does not
+// read the application's layers: see Measure. The error is about an image that
+// cannot be judged; rules that failed are in the result.
+func Inspect(ctx context.Context, ref string, o image.Options) (*Inspection, error) {
+	src, x, err := inspect(ctx, ref, o)
+	if err != nil {
+		return nil, about(ref, err)
+	}
+	return x, src.Close()
+}
+
+// inspect leaves the image open for further reading.
+func inspect(ctx context.Context, ref string, o image.Options) (src *image.Source, x *Inspection, err error) {
+	r, err := image.Parse(ref)
+	if err != nil {
+		return nil, nil, err
+	}
+	if src, err = image.Open(ctx, r, o); err != nil {
+		return nil, nil, err
+	}
+	defer func() {
+		if err != nil {
+			src.Close()
+		}
+	}()
+	img := src.Image()
+	cf, err := img.ConfigFile()
+	if err != nil {
+		return nil, nil, fail(KindImage, "configuration: %w", err)
+	}
+	layers, err := img.Layers()
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(layers) == 0 || !slices.Equal(cf.Config.Entrypoint, []string{workload.GuestPath}) && cf.Config.Labels[LabelMeasurement] == "" {
+		return nil, nil, fail(KindPlain, "it is no confidential image").advise("hitoku convert makes one from it")
+	}
+	own, err := readOwn(layers[len(layers)-1])
+	if err != nil {
+		return nil, nil, err
+	}
+	x = &Inspection{Name: r.String(), Digest: src.Digest().String(), Layers: len(layers), Labels: cf.Config.Labels}
+	if err := x.describe(own); err != nil {
+		return nil, nil, err
+	}
+	m, err := img.Manifest()
+	if err != nil {
+		return nil, nil, err
+	}
+	x.Size = m.Config.Size
+	for _, l := range m.Layers {
+		x.Size += l.Size
+	}
+	x.checkOwn(own)
+	x.checkConfig(cf)
+	x.OK = x.Err() == nil
+	return src, x, nil
+}
+
+func readOwn(l v1.Layer) (*ownContent, error) {
+	rc, err := l.Uncompressed()
+	if err != nil {
+		return nil, err
+	}
+	defer rc.Close()
+	limited := &io.LimitedReader{R: rc, N: maxOwnLayer}
+	own, err := parseOwn(tar.NewReader(limited))
+	if err == nil {
+		_, err = io.Copy(io.Discard, limited) // the digest shows at the end
+	}
+	if limited.N <= 0 {
+		err = fmt.Errorf("more than %d bytes", int64(maxOwnLayer))
+	}
+	if err != nil {
+		var pull *image.Error
+		if errors.As(err, &pull) {
+			return nil, err
+		}
+		return nil, fail(KindMismatch, "added layer: %w", err).advise(changedAdvice)
+	}
+	if own.manifest == nil || own.sigstruct == nil || own.guest == "" {
+		return nil, fail(KindMismatch, "added layer: %s lacks one of init, manifest.json and sigstruct", workload.Dir).advise(changedAdvice)
+	}
+	return own, nil
+}
+
+func parseOwn(r *tar.Reader) (*ownContent, error) {
+	own := &ownContent{}
+	seen := map[string]bool{}
+	for {
+		h, err := r.Next()
+		if err == io.EOF {
+			return own, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		name := path.Clean("/" + h.Name)
+		if !workload.Within(name, workload.Dir) || name == workload.Dir && h.Typeflag == tar.TypeDir {
+			continue
+		}
+		if seen[name] || h.Typeflag != tar.TypeReg {
+			return nil, fmt.Errorf("%s is there twice or no regular file", name)
+		}
+		seen[name] = true
+		switch name {
+		case workload.ManifestPath:
+			own.manifest, err = readAll(r, h.Size, workload.MaxSize)
+		case workload.SigstructPath:
+			own.sigstruct, err = readAll(r, h.Size, 64<<10)
+		case workload.GuestPath:
+			sum := sha256.New()
+			_, err = io.Copy(sum, r)
+			own.guest, own.guestMode = hex.EncodeToString(sum.Sum(nil)), h.Mode&0o7777
+		default:
+			own.others = append(own.others, name)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+	}
+}
+
+func readAll(r io.Reader, size, limit int64) ([]byte, error) {
+	if size > limit {
+		return nil, fmt.Errorf("%d bytes, at most %d are read", size, limit)
+	}
+	var b bytes.Buffer
+	b.Grow(int(size) + bytes.MinRead)
+	_, err := b.ReadFrom(r)
+	return b.Bytes(), err
+}
+
+func (x *Inspection) describe(own *ownContent) error {
+	m, err := workload.Decode(own.manifest)
+	if err != nil {
+		return fail(KindMismatch, "%w", err).advise(changedAdvice)
+	}
+	sum := workload.Measurement(own.manifest)
+	x.Measurement, x.ManifestSize = hex.EncodeToString(sum[:]), int64(len(own.manifest))
+	x.TEE, x.Guest, x.AccountRoot, x.Files = m.TEE, m.Guest, m.AccountRoot, len(m.Files)
+	x.Options = Header{Manifest: m}
+	return nil
+}
+
+// checkOwn compares signature, manifest and guest.
+func (x *Inspection) checkOwn(own *ownContent) {
+	s, err := sgx.Parse(own.sigstruct)
+	if err != nil {
+		x.rule(false, "sigstruct_format", "a SIGSTRUCT of 1808 bytes", err.Error(), changedAdvice)
+		return
+	}
+	signer := s.MRSigner()
+	x.MRSigner, x.ISVProdID, x.ISVSVN, x.Date = hex.EncodeToString(signer[:]), s.ISVProdID, s.ISVSVN, s.Date
+	seen := "right"
+	err = s.Verify()
+	if err != nil {
+		seen = err.Error()
+	}
+	x.rule(err == nil, "sigstruct_signature", "a signature of the key in it", seen, changedAdvice)
+	hash := hex.EncodeToString(s.EnclaveHash[:])
+	x.rule(hash == x.Measurement, "sigstruct_measurement", x.Measurement, hash, changedAdvice)
+	x.rule(own.guest == x.Guest, "guest", x.Guest, own.guest, changedAdvice)
+	x.rule(own.guestMode == 0o555, "guest_mode", "0555", fmt.Sprintf("%04o", own.guestMode), changedAdvice)
+	extra := "nothing"
+	if len(own.others) > 0 {
+		extra = fmt.Sprint(own.others)
+	}
+	x.rule(len(own.others) == 0, "own_folder", "nothing else in "+workload.Dir, extra, changedAdvice)
+}
+
+// checkConfig compares what the engine is told with what the manifest says. A
+// wrong configuration only keeps the guest from starting.
+func (x *Inspection) checkConfig(cf *v1.ConfigFile) {
+	c := &cf.Config
+	x.rule(slices.Equal(c.Entrypoint, []string{workload.GuestPath}), "entrypoint", workload.GuestPath, fmt.Sprint(c.Entrypoint), changedAdvice)
+	x.rule(c.User == "" || c.User == "0" || c.User == "root", "user", "root", c.User, "the guest starts as root and drops to the measured user")
+	x.rule(cf.OS+"/"+cf.Architecture == x.Options.Source, "platform", x.Options.Source, cf.OS+"/"+cf.Architecture, changedAdvice)
+	for _, l := range []struct{ label, want string }{
+		{LabelMeasurement, x.Measurement}, {LabelMRSigner, x.MRSigner},
+		{LabelISVProdID, strconv.Itoa(int(x.ISVProdID))}, {LabelISVSVN, strconv.Itoa(int(x.ISVSVN))},
+	} {
+		if seen, ok := c.Labels[l.label]; ok && seen != l.want {
+			x.rule(false, "label "+l.label, l.want, seen, "the label is wrong; nobody trusts it, but convert the image again")
+		}
+	}
+}

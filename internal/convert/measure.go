@@ -1,0 +1,115 @@
+package convert
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"iter"
+	"maps"
+	"strings"
+
+	"hitoku.dev/internal/image"
+	"hitoku.dev/measure/workload"
+)
+
+// Measure is Inspect, and beyond it reads every layer of the confidential image
+// and compares the merged root file system with the manifest, entry by entry.
+// When the result is OK, its Measurement is that of exactly these layers.
+func Measure(ctx context.Context, ref string, o image.Options) (*Inspection, error) {
+	return MeasureWith(ctx, ref, o, Limits{}, nil)
+}
+
+// MeasureWith is Measure with limits and progress.
+func MeasureWith(ctx context.Context, ref string, o image.Options, limits Limits, tell func(Event)) (*Inspection, error) {
+	src, x, err := inspect(ctx, ref, o)
+	if err != nil {
+		return nil, about(ref, err)
+	}
+	defer src.Close()
+	limits = limits.withDefaults()
+	s := &scanner{limits: limits, note: &notices{}, tell: newProgress(tell), keep: nil}
+	fs, _, err := s.scan(ctx, src)
+	if err != nil {
+		return nil, about(ref, err)
+	}
+	fs.indexes = nil
+	entries := fs.entries()
+	diff := compare(x.Options.Manifest, fileList(entries))
+	seen := "the same"
+	if len(diff) > 0 {
+		seen = strings.Join(diff, "; ")
+	}
+	x.rule(len(diff) == 0, "files", fmt.Sprintf("the %d files of the manifest", x.Files), seen, changedAdvice)
+	own := 0
+	for i := range entries {
+		e := &entries[i]
+		if !workload.Within(e.path, workload.Dir) {
+			continue
+		}
+		own++
+		if want := map[string]string{workload.GuestPath: x.Guest, workload.ManifestPath: x.Measurement}[e.path]; want != "" {
+			hash := hex.EncodeToString(e.ino.hash[:])
+			x.rule(e.ino.kind == kindFile && hash == want, "unpacked "+e.path, want, hash, changedAdvice)
+		}
+	}
+	x.rule(own == 4, "own_files", "init, manifest.json and sigstruct in "+workload.Dir, fmt.Sprintf("%d files", own-1), changedAdvice)
+	x.Verified, x.OK = true, x.Err() == nil
+	return x, nil
+}
+
+const maxDifferences = 8
+
+// compare lists the first differences between a manifest and the files of layers.
+func compare(m *workload.Manifest, files iter.Seq[*workload.File]) []string {
+	var out []string
+	more := 0
+	add := func(format string, args ...any) {
+		if len(out) < maxDifferences {
+			out = append(out, fmt.Sprintf(format, args...))
+		} else {
+			more++
+		}
+	}
+	want := m.Files
+	for f := range files {
+		for len(want) > 0 && want[0].Name() < f.Name() {
+			add("%s is missing", want[0].Name())
+			want = want[1:]
+		}
+		if len(want) == 0 || want[0].Name() != f.Name() {
+			add("%s is not in the manifest", f.Name())
+			continue
+		}
+		if d := difference(&want[0], f); d != "" {
+			add("%s: %s", f.Name(), d)
+		}
+		want = want[1:]
+	}
+	for i := range want {
+		add("%s is missing", want[i].Name())
+	}
+	if more > 0 {
+		out = append(out, fmt.Sprintf("and %d more", more))
+	}
+	return out
+}
+
+func difference(want, seen *workload.File) string {
+	switch {
+	case want.Type != seen.Type:
+		return fmt.Sprintf("type %s, seen %s", want.Type, seen.Type)
+	case want.SHA256 != seen.SHA256 || want.Size != seen.Size:
+		return fmt.Sprintf("content %s (%d bytes), seen %s (%d bytes)", want.SHA256, want.Size, seen.SHA256, seen.Size)
+	case want.Target() != seen.Target():
+		return fmt.Sprintf("link to %q, seen %q", want.Target(), seen.Target())
+	case want.Mode != seen.Mode:
+		return fmt.Sprintf("mode %04o, seen %04o", want.Mode, seen.Mode)
+	case want.UID != seen.UID || want.GID != seen.GID:
+		return fmt.Sprintf("owner %d:%d, seen %d:%d", want.UID, want.GID, seen.UID, seen.GID)
+	case want.Rdev != seen.Rdev:
+		return fmt.Sprintf("device %d, seen %d", want.Rdev, seen.Rdev)
+	case !maps.Equal(want.Xattrs, seen.Xattrs):
+		return "other capabilities"
+	}
+	return ""
+}
