@@ -117,7 +117,6 @@ func (x *tarIndex) source(ctx context.Context, ref Ref, o Options) (*Source, err
 }
 
 func (x *tarIndex) choose(ctx context.Context, ref Ref, o Options) (*Source, error) {
-	items, itemsErr := x.items()
 	if x.has(indexFile) && x.has(layoutFile) {
 		raw, err := x.document(indexFile, MaxIndexSize)
 		if err != nil {
@@ -127,16 +126,16 @@ func (x *tarIndex) choose(ctx context.Context, ref Ref, o Options) (*Source, err
 		if err != nil {
 			return nil, err
 		}
+		// No second try by manifest.json: it would give the same image another digest.
 		d, err := findInIndex(index, ref.tag, "", o)
-		if err == nil {
-			return openBlobs(ctx, ref, o, d, x.blob)
-		}
-		if _, itemErr := findItem(items, ref.tag); itemsErr != nil || itemErr != nil {
+		if err != nil {
 			return nil, err
 		}
+		return openBlobs(ctx, ref, o, d, x.blob)
 	}
-	if itemsErr != nil {
-		return nil, itemsErr
+	items, err := x.items()
+	if err != nil {
+		return nil, err
 	}
 	item, err := findItem(items, ref.tag)
 	if err != nil {

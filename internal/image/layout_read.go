@@ -2,6 +2,7 @@ package image
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -93,12 +94,15 @@ func readLayoutIndex(dir string) (*v1.IndexManifest, error) {
 
 // parseIndex reads an index.json within its limit.
 func parseIndex(r io.Reader) (*v1.IndexManifest, error) {
-	bounded := &io.LimitedReader{R: r, N: MaxIndexSize + 1}
-	index, err := v1.ParseIndexManifest(bounded)
-	if bounded.N <= 0 {
+	b, err := io.ReadAll(io.LimitReader(r, MaxIndexSize+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(b) > MaxIndexSize {
 		return nil, failf(ErrTooLarge, "%s has more than %d bytes", indexFile, MaxIndexSize)
 	}
-	if err != nil {
+	index := new(v1.IndexManifest)
+	if err := json.Unmarshal(b, index); err != nil {
 		return nil, failf(ErrInvalid, "%s is not valid: %w", indexFile, err)
 	}
 	return index, nil

@@ -1,7 +1,7 @@
 package image
 
 import (
-	"bytes"
+	"encoding/json"
 	"slices"
 	"strings"
 
@@ -16,8 +16,8 @@ const maxIndexDepth = 4
 // to look into when no manifest fits. Attestations and other artifacts that lie
 // beside the images are passed over.
 func pick(raw []byte, o Options) (v1.Descriptor, error) {
-	idx, err := v1.ParseIndexManifest(bytes.NewReader(raw))
-	if err != nil {
+	idx := new(v1.IndexManifest)
+	if err := json.Unmarshal(raw, idx); err != nil {
 		return v1.Descriptor{}, failf(ErrInvalid, "index is not valid: %w", err)
 	}
 	return pickFrom(idx.Manifests, o)
@@ -109,8 +109,8 @@ func resolve(raw []byte, mt types.MediaType, o Options, fetch func(v1.Descriptor
 // manifestType prefers what the document says of itself, so that a wrong header
 // cannot make an index pass for an image.
 func manifestType(raw []byte, given types.MediaType) types.MediaType {
-	m, err := v1.ParseIndexManifest(bytes.NewReader(raw))
-	switch {
+	m := new(v1.IndexManifest)
+	switch err := json.Unmarshal(raw, m); {
 	case err != nil:
 		return given
 	case m.SchemaVersion == 1:

@@ -86,6 +86,9 @@ func parse(s string) (Ref, error) {
 }
 
 func parseRegistry(s string) (Ref, error) {
+	if strings.HasSuffix(s, "/") {
+		return Ref{}, fmt.Errorf("%q ends without a repository", s)
+	}
 	parsed, err := name.ParseReference(s, name.WeakValidation)
 	if err != nil {
 		return Ref{}, err

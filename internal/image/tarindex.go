@@ -293,6 +293,8 @@ func (s *tarSessions) take(order int) (*tarSession, bool, error) {
 		s.mu.Unlock()
 		return t, false, nil
 	}
+	// Streams that are past it go: an engine might make the next one wait for them.
+	s.drop()
 	s.mu.Unlock()
 	rc, err := s.open()
 	if err != nil {
@@ -333,6 +335,10 @@ func (s *tarSessions) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
+	s.drop()
+}
+
+func (s *tarSessions) drop() {
 	for _, t := range s.idle {
 		t.rc.Close()
 	}
