@@ -118,7 +118,7 @@ func p256Key(c *x509.Certificate) (*ecdsa.PublicKey, error) {
 
 func checkWindows(at time.Time, certs ...*x509.Certificate) error {
 	for _, c := range certs {
-		if c == nil {
+		if c == nil || !at.Before(c.NotBefore) && !at.After(c.NotAfter) {
 			continue
 		}
 		if err := checkWindow(name(c), c.NotBefore, c.NotAfter, at); err != nil {
@@ -138,6 +138,11 @@ type pckChain struct {
 	roots   []*x509.Certificate
 	err     error // why the chain does not hold
 	rootErr error // why it does not lead to the trusted root
+
+	// Judged once by the verifier, with its revocation lists.
+	issuedBy   string
+	pckCRLErr  error // why the PCK CA's list does not clear the leaf
+	rootCRLErr error // why the root's list does not clear the CA
 }
 
 // newPCKChain builds leaf → PCK CA → trusted root. The first certificate is the

@@ -39,11 +39,13 @@ func Verify(raw []byte, o Options) (*attest.Result, error) {
 // once, for many quotes. It is safe for use by several goroutines.
 type Verifier struct {
 	anchor     anchor
+	rootWanted string // for the rule
 	simulated  bool
 	tcbInfo    signedBody[*TCBInfo]
 	identity   signedBody[*EnclaveIdentity]
 	pckCRL     crlItem
 	rootCRL    crlItem
+	signersErr error               // why the root's list does not clear the signers of collateral
 	pckIssuers []*x509.Certificate // from the CRL's chain
 	issuersErr error
 	pckChain   []*x509.Certificate // for quotes without a chain
@@ -64,14 +66,17 @@ type chainID struct {
 
 // signedBody is a signed JSON document, as far as it could be read.
 type signedBody[T any] struct {
-	signer *x509.Certificate
-	body   T     // nil unless the signature holds
-	err    error // why it is nil
+	signer   *x509.Certificate
+	signedBy string // for the rule
+	period   string // for the rule
+	body     T      // nil unless the signature holds
+	err      error  // why it is nil
 }
 
 type crlItem struct {
-	crl *x509.RevocationList
-	err error
+	crl  *x509.RevocationList
+	seen string // for the rule
+	err  error
 }
 
 // NewVerifier reads and checks collateral, except for the times in it. What is
@@ -81,13 +86,26 @@ func NewVerifier(root *x509.Certificate, c *Collateral, simulated bool) *Verifie
 		c = &Collateral{}
 	}
 	v := &Verifier{anchor: newAnchor(root), simulated: simulated, known: make(map[chainID]*pckChain)}
+	v.rootWanted = "a trusted root"
+	if v.anchor.err == nil {
+		v.rootWanted = "a chain to " + name(root)
+	}
 	signer := v.anchor.newSigner(c.TCBInfoChain)
 	v.tcbInfo = readSigned(signer, "tcbInfo", c.TCBInfo, ParseTCBInfo)
 	if !bytes.Equal(c.TCBInfoChain, c.QEIdentityChain) { // usually they are the same
 		signer = v.anchor.newSigner(c.QEIdentityChain)
 	}
 	v.identity = readSigned(signer, "enclaveIdentity", c.QEIdentity, ParseEnclaveIdentity)
+	if t := v.tcbInfo.body; t != nil {
+		v.tcbInfo.period = period(t.IssueDate, t.NextUpdate, t.EvaluationNumber)
+	}
+	if e := v.identity.body; e != nil {
+		v.identity.period = period(e.IssueDate, e.NextUpdate, e.EvaluationNumber)
+	}
 	v.rootCRL = v.anchor.readCRL(c.RootCRL, v.anchor.cert)
+	if crl := v.rootCRL.crl; v.rootCRL.err == nil {
+		v.signersErr = errors.Join(checkNotRevoked(crl, v.tcbInfo.signer), checkNotRevoked(crl, v.identity.signer))
+	}
 	v.pckCRL = readCRL(c.PCKCRL)
 	if len(c.PCKCRLChain) > 0 {
 		v.pckIssuers, v.issuersErr = v.anchor.readIssuers(c.PCKCRLChain)
@@ -100,6 +118,10 @@ func NewVerifier(root *x509.Certificate, c *Collateral, simulated bool) *Verifie
 	return v
 }
 
+func period(from, to time.Time, evaluation int) string {
+	return fmt.Sprintf("%s to %s, evaluation number %d", stamp(from), stamp(to), evaluation)
+}
+
 func readSigned[T any](by signer, member string, data []byte, parse func([]byte) (T, error)) (s signedBody[T]) {
 	if len(data) == 0 {
 		s.err = errors.New("it is missing from the collateral")
@@ -108,7 +130,7 @@ func readSigned[T any](by signer, member string, data []byte, parse func([]byte)
 	if s.err = by.err; s.err != nil {
 		return s
 	}
-	s.signer = by.cert
+	s.signer, s.signedBy = by.cert, "signed by "+name(by.cert)
 	body, sig, err := splitSigned(data, member)
 	switch {
 	case err != nil:
@@ -126,7 +148,9 @@ func readCRL(data []byte) (c crlItem) {
 		c.err = errors.New("it is missing from the collateral")
 		return c
 	}
-	c.crl, c.err = parseCRL(data)
+	if c.crl, c.err = parseCRL(data); c.err == nil {
+		c.seen = fmt.Sprintf("not among %d revoked", len(c.crl.RevokedCertificateEntries))
+	}
 	return c
 }
 
@@ -201,19 +225,36 @@ func (v *Verifier) chain(q *Quote) (*pckChain, error) {
 			}
 			more = append(more[:len(more):len(more)], v.pckChain...)
 		}
-		p := v.anchor.newPCKChain(certs, more)
+		p := v.newChain(certs, more)
 		v.remember(id, p)
 		return p, nil
 	case CertPPIDPlain, CertPPIDRSA2048, CertPPIDRSA3072:
 		if v.pckErr != nil {
 			return nil, fmt.Errorf("the quote names its PCK certificate by PPID only (certification data type %d) and %w", q.CertType, v.pckErr)
 		}
-		p := v.anchor.newPCKChain(v.pckChain, v.pckIssuers)
+		p := v.newChain(v.pckChain, v.pckIssuers)
 		p.err = errors.Join(p.err, checkPPID(q, p))
 		return p, nil
 	default:
 		return nil, fmt.Errorf("certification data type %d is not supported", q.CertType)
 	}
+}
+
+// newChain builds a chain and looks its certificates up in the revocation lists.
+func (v *Verifier) newChain(certs, more []*x509.Certificate) *pckChain {
+	p := v.anchor.newPCKChain(certs, more)
+	if p.ca == nil {
+		p.pckCRLErr, p.rootCRLErr = errNoPCK, errNoPCK
+		return p
+	}
+	p.issuedBy = "issued by " + name(p.ca)
+	if crl := v.pckCRL.crl; crl != nil {
+		p.pckCRLErr = errors.Join(v.issuersErr, checkCRL(crl, p.ca), checkNotRevoked(crl, p.leaf))
+	}
+	if crl := v.rootCRL.crl; crl != nil {
+		p.rootCRLErr = checkNotRevoked(crl, p.ca)
+	}
+	return p
 }
 
 // checkPPID compares the identifiers in certification data of types 1 to 3 with

@@ -1,13 +1,13 @@
 package dcap
 
 import (
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
-
-	"crypto/x509"
 
 	"hitoku.dev/attest"
 )
@@ -83,37 +83,37 @@ func (c *check) chain() {
 		c.pck = pck
 		rootErr = pck.rootErr
 		err = pck.err
-		if windows := checkWindows(c.at, pck.leaf, pck.ca); windows != nil {
-			err = errors.Join(err, windows)
-		}
-		if pck.ext != nil && (hex.EncodeToString(pck.ext.FMSPC[:]) == SimulatedFMSPC) != c.v.simulated {
-			rootErr = errors.Join(rootErr, c.wrongWorld())
+		err = join(err, checkWindows(c.at, pck.leaf, pck.ca))
+		if pck.ext != nil && (pck.ext.FMSPC == simulatedFMSPC()) != c.v.simulated {
+			rootErr = join(rootErr, c.wrongWorld())
 		}
 	}
-	wanted, seen := "a trusted root", ""
 	if a := c.v.anchor; a.err == nil {
-		wanted, seen = "a chain to "+name(a.cert), "it leads there"
-		rootErr = errors.Join(rootErr, checkWindows(c.at, a.cert))
-		for _, r := range c.rootsSeen() {
-			rootErr = errors.Join(rootErr, checkWindows(c.at, r))
+		rootErr = join(rootErr, checkWindows(c.at, a.cert))
+		if pck != nil {
+			rootErr = join(rootErr, checkWindows(c.at, pck.roots...))
 		}
 	} else if rootErr == nil {
 		rootErr = a.err
 	}
-	c.rule("root_trusted", wanted, seen, rootErr, adviceRoot)
+	c.rule("root_trusted", c.v.rootWanted, "it leads there", rootErr, adviceRoot)
 
-	seen = ""
-	if pck != nil && pck.ca != nil {
-		seen = "issued by " + name(pck.ca)
+	seen := ""
+	if pck != nil {
+		seen = pck.issuedBy
 	}
 	c.rule("pck_chain", "a PCK certificate, signed by its CA, valid at the time", seen, err, adviceTampered)
 }
 
-func (c *check) rootsSeen() []*x509.Certificate {
-	if c.pck == nil {
-		return nil
+// join is errors.Join without its allocation where at most one has failed.
+func join(a, b error) error {
+	switch {
+	case a == nil:
+		return b
+	case b == nil:
+		return a
 	}
-	return c.pck.roots
+	return errors.Join(a, b)
 }
 
 // wrongWorld explains evidence of a simulated platform under a real root, or the reverse.
@@ -125,33 +125,29 @@ func (c *check) wrongWorld() error {
 }
 
 func (c *check) revocation() {
-	err := c.v.pckCRL.err
-	seen := ""
-	switch crl := c.v.pckCRL.crl; {
-	case err != nil:
-	case c.pck == nil || c.pck.ca == nil:
-		err = errNoPCK
-	default:
-		seen = fmt.Sprintf("not among %d revoked", len(crl.RevokedCertificateEntries))
-		err = errors.Join(c.v.issuersErr, checkCRL(crl, c.pck.ca), checkCRLWindow(crl, c.at), checkNotRevoked(crl, c.pck.leaf))
-		for _, issuer := range c.v.pckIssuers {
-			err = errors.Join(err, checkWindows(c.at, issuer))
+	list := &c.v.pckCRL
+	err := list.err
+	if err == nil {
+		if err = errNoPCK; c.pck != nil {
+			err = c.pck.pckCRLErr
 		}
+		err = join(err, checkCRLWindow(list.crl, c.at))
+		err = join(err, checkWindows(c.at, c.v.pckIssuers...))
 	}
-	c.rule("pck_revocation", "a current CRL of the PCK CA that does not list the PCK certificate", seen, err, adviceCollateral)
+	c.rule("pck_revocation", "a current CRL of the PCK CA that does not list the PCK certificate", list.seen, err, adviceCollateral)
 
-	err, seen = c.v.rootCRL.err, ""
-	if crl := c.v.rootCRL.crl; err == nil {
-		seen = fmt.Sprintf("not among %d revoked", len(crl.RevokedCertificateEntries))
-		err = errors.Join(checkCRLWindow(crl, c.at), checkNotRevoked(crl, c.v.tcbInfo.signer), checkNotRevoked(crl, c.v.identity.signer))
-		if c.pck == nil || c.pck.ca == nil {
-			err = errors.Join(err, errNoPCK)
-		} else {
-			err = errors.Join(err, checkNotRevoked(crl, c.pck.ca))
+	list = &c.v.rootCRL
+	if err = list.err; err == nil {
+		if err = errNoPCK; c.pck != nil {
+			err = c.pck.rootCRLErr
 		}
+		err = join(err, c.v.signersErr)
+		err = join(err, checkCRLWindow(list.crl, c.at))
 	}
-	c.rule("root_crl", "a current CRL of the root that lists neither the PCK CA nor the TCB signer", seen, err, adviceCollateral)
+	c.rule("root_crl", "a current CRL of the root that lists neither the PCK CA nor the TCB signer", list.seen, err, adviceCollateral)
 }
+
+func simulatedFMSPC() [6]byte { return [6]byte{0x00, 0xe0, 0xf0, 0x51, 0x4d, 0x01} }
 
 func checkCRLWindow(crl *x509.RevocationList, at time.Time) error {
 	return checkWindow("the CRL", crl.ThisUpdate, crl.NextUpdate, at)
@@ -174,24 +170,22 @@ func checkNotRevoked(crl *x509.RevocationList, cert *x509.Certificate) error {
 
 func (c *check) tcbInfo() {
 	t := &c.v.tcbInfo
-	err, seen := t.err, ""
+	err := t.err
 	if err == nil {
-		seen = "signed by " + name(t.signer)
 		err = checkWindows(c.at, t.signer)
 	}
-	c.rule("tcb_info_signature", "a TCB info signed under the trusted root", seen, err, adviceCollateral)
+	c.rule("tcb_info_signature", "a TCB info signed under the trusted root", t.signedBy, err, adviceCollateral)
 
-	err, seen = nil, ""
 	if t.body == nil {
 		err = errors.New("not checked, as there is no authentic TCB info")
 		c.rule("tcb_info_current", "a TCB info that is valid at the time", "", err, adviceCollateral)
 		c.rule("tcb_info_match", "a TCB info for this platform", "", err, adviceCollateral)
 		return
 	}
-	seen = fmt.Sprintf("%s to %s, evaluation number %d", stamp(t.body.IssueDate), stamp(t.body.NextUpdate), t.body.EvaluationNumber)
-	c.rule("tcb_info_current", "a TCB info that is valid at the time", seen, checkWindow("the TCB info", t.body.IssueDate, t.body.NextUpdate, c.at), adviceCollateral)
+	c.rule("tcb_info_current", "a TCB info that is valid at the time", t.period, checkWindow("the TCB info", t.body.IssueDate, t.body.NextUpdate, c.at), adviceCollateral)
 
-	seen = ""
+	seen := ""
+	err = nil
 	switch {
 	case c.pck == nil || c.pck.ext == nil:
 		err = errNoPCK
@@ -210,12 +204,11 @@ func (c *check) tcbInfo() {
 
 func (c *check) qeIdentity() {
 	e := &c.v.identity
-	err, seen := e.err, ""
+	err := e.err
 	if err == nil {
-		seen = "signed by " + name(e.signer)
 		err = checkWindows(c.at, e.signer)
 	}
-	c.rule("qe_identity_signature", "a QE identity signed under the trusted root", seen, err, adviceCollateral)
+	c.rule("qe_identity_signature", "a QE identity signed under the trusted root", e.signedBy, err, adviceCollateral)
 	if e.body == nil {
 		err = errors.New("not checked, as there is no authentic QE identity")
 		c.rule("qe_identity_current", "a QE identity that is valid at the time", "", err, adviceCollateral)
@@ -223,8 +216,7 @@ func (c *check) qeIdentity() {
 		return
 	}
 	b := e.body
-	seen = fmt.Sprintf("%s to %s, evaluation number %d", stamp(b.IssueDate), stamp(b.NextUpdate), b.EvaluationNumber)
-	c.rule("qe_identity_current", "a QE identity that is valid at the time", seen, checkWindow("the QE identity", b.IssueDate, b.NextUpdate, c.at), adviceCollateral)
+	c.rule("qe_identity_current", "a QE identity that is valid at the time", e.period, checkWindow("the QE identity", b.IssueDate, b.NextUpdate, c.at), adviceCollateral)
 
 	err = b.check(&c.q.QEReport)
 	if b.ID != "QE" {
@@ -236,7 +228,8 @@ func (c *check) qeIdentity() {
 			c.tcb.QE = c.qe.Status
 		}
 	}
-	c.rule("qe_identity", "the quoting enclave of the QE identity", fmt.Sprintf("MRSIGNER %x…, ISVSVN %d", c.q.QEReport.MRSigner[:8], c.q.QEReport.ISVSVN), err, adviceTampered)
+	c.rule("qe_identity", "the quoting enclave of the QE identity",
+		"ISVSVN "+strconv.Itoa(int(c.q.QEReport.ISVSVN)), err, adviceTampered)
 }
 
 func (c *check) signatures() {
@@ -283,11 +276,14 @@ func (c *check) claims() attest.Claims {
 		"mrenclave": hex.EncodeToString(r.MREnclave[:]),
 		"mrsigner":  hex.EncodeToString(r.MRSigner[:]),
 	}
-	for key, value := range map[string][]byte{"config_id": r.ConfigID[:], "isv_family_id": r.ISVFamilyID[:], "isv_ext_prod_id": r.ISVExtProdID[:]} {
+	optional := func(key string, value []byte) {
 		if !allZero(value) {
 			m[key] = hex.EncodeToString(value)
 		}
 	}
+	optional("config_id", r.ConfigID[:])
+	optional("isv_family_id", r.ISVFamilyID[:])
+	optional("isv_ext_prod_id", r.ISVExtProdID[:])
 	out := attest.Claims{
 		Format:       Format,
 		Measurement:  r.MREnclave[:],
