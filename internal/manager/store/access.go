@@ -185,3 +185,10 @@ func (tx *Tx) Purge(ctx context.Context, before time.Time) error {
 	}
 	return nil
 }
+
+// InterruptConversions marks the conversions that still run as failed: whoever ran them is gone.
+func (tx *Tx) InterruptConversions(ctx context.Context, at time.Time) error {
+	_, err := tx.q.ExecContext(ctx, "UPDATE conversions SET status = $1, failure = $2, updated_at = $3 WHERE status = $4",
+		ConversionFailed, "the manager stopped before it was done; start the conversion again", at.UnixMicro(), ConversionRunning)
+	return classify(err)
+}

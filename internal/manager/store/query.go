@@ -22,7 +22,8 @@ type Query struct {
 type Condition struct {
 	Column string
 	Op     Op
-	Values []any // string, int64 or bool; several for In
+	Values []any // string, int64 or bool; several for In and NotIn
+	any    []Condition
 }
 
 // Op is how a [Condition] compares.
@@ -33,13 +34,25 @@ const (
 	Equal    Op = "="
 	Contains Op = "contains" // without regard to the case of letters
 	In       Op = "in"
+	NotIn    Op = "not in"
 	Before   Op = "<"
 	After    Op = ">"
 )
 
-// Is, Like and OneOf make conditions.
-func Is(column string, v any) Condition         { return Condition{column, Equal, []any{v}} }
-func Like(column string, part string) Condition { return Condition{column, Contains, []any{part}} }
+// Is wants a value.
+func Is(column string, v any) Condition {
+	return Condition{Column: column, Op: Equal, Values: []any{v}}
+}
+
+// Like wants a text that contains part, whatever the case of letters.
+func Like(column, part string) Condition {
+	return Condition{Column: column, Op: Contains, Values: []any{part}}
+}
+
+// Either wants one of several conditions to hold.
+func Either(c ...Condition) Condition { return Condition{any: c} }
+
+// OneOf wants one of several values; without any it lets nothing through.
 func OneOf[S ~string](column string, v ...S) Condition {
 	c := Condition{Column: column, Op: In}
 	for _, s := range v {
@@ -85,6 +98,13 @@ func (b *builder) column(name string) string {
 var likeEscaper = strings.NewReplacer("!", "!!", "%", "!%", "_", "!_")
 
 func (b *builder) condition(c Condition) string {
+	if len(c.any) > 0 {
+		var some []string
+		for _, x := range c.any {
+			some = append(some, b.condition(x))
+		}
+		return "(" + strings.Join(some, " OR ") + ")"
+	}
 	col := b.column(c.Column)
 	switch c.Op {
 	case Equal, Before, After:
@@ -92,15 +112,15 @@ func (b *builder) condition(c Condition) string {
 	case Contains:
 		part, _ := c.Values[0].(string)
 		return "LOWER(" + col + ") LIKE LOWER(" + b.arg("%"+likeEscaper.Replace(part)+"%") + ") ESCAPE '!'"
-	case In:
+	case In, NotIn:
 		if len(c.Values) == 0 {
-			return "1 = 0"
+			return map[Op]string{In: "1 = 0", NotIn: "1 = 1"}[c.Op]
 		}
 		var p []string
 		for _, v := range c.Values {
 			p = append(p, b.arg(v))
 		}
-		return col + " IN (" + strings.Join(p, ", ") + ")"
+		return col + " " + strings.ToUpper(string(c.Op)) + " (" + strings.Join(p, ", ") + ")"
 	}
 	b.err = fmt.Errorf("store: no comparison %q", c.Op)
 	return ""
@@ -115,11 +135,7 @@ func (b *builder) conditions(account string, global bool, q Query) string {
 		all = append(all, b.condition(c))
 	}
 	if len(q.Search) > 0 {
-		var some []string
-		for _, c := range q.Search {
-			some = append(some, b.condition(c))
-		}
-		all = append(all, "("+strings.Join(some, " OR ")+")")
+		all = append(all, b.condition(Either(q.Search...)))
 	}
 	if len(all) == 0 {
 		return ""

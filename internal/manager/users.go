@@ -1,0 +1,475 @@
+package manager
+
+import (
+	"context"
+	"errors"
+	"net/mail"
+	"slices"
+	"strings"
+	"unicode"
+
+	"hitoku.dev/internal/manager/store"
+	"hitoku.dev/internal/wire"
+)
+
+// SignUp makes a user. With the one-time code of the first start the user
+// becomes the system administrator; others are PENDING until one lets them in.
+func (m *Manager) SignUp(ctx context.Context, r wire.SignUp, remote string) (*wire.User, error) {
+	email, err := checkEmail(r.UserEmail)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(checkText("first_name", r.FirstName, 100), checkText("last_name", r.LastName, 100)); err != nil {
+		return nil, m.fail(err)
+	}
+	names := []string{"sign-up " + remote}
+	if r.OneTimeCode != "" {
+		names = append(names, "first-run code")
+	}
+	if wait := m.attempts.wait(names...); wait > 0 {
+		return nil, newError(Limited, CodeAuthFailed, "too many sign-ups; try again in %s", wait)
+	}
+	hash, err := m.newPasswordHash(ctx, r.UserPassword)
+	if err != nil {
+		return nil, m.fail(err)
+	}
+	id, err := m.newID()
+	if err != nil {
+		return nil, m.fail(err)
+	}
+	var u *store.User
+	err = m.update(ctx, func(tx *store.Tx) error {
+		now := m.now()
+		u = &store.User{ID: id, Email: email, Status: store.UserPending, CreatedAt: now}
+		known, err := tx.UserByEmail(ctx, email)
+		switch {
+		case err == nil && known.PasswordHash != "":
+			return newError(Invalid, CodeUserExists, "%s has signed up already", email)
+		case err == nil:
+			u = known // was invited and signs up now
+		case !errors.Is(err, store.ErrNotFound):
+			return err
+		}
+		u.FirstName, u.LastName, u.PasswordHash, u.UpdatedAt, u.TermsAccepted = r.FirstName, r.LastName, hash, now, true
+		what := email + " signed up"
+		switch {
+		case r.OneTimeCode != "":
+			if err := takeFirstRunCode(ctx, tx, r.OneTimeCode); err != nil {
+				return err
+			}
+			u.Status, u.SystemAdmin, u.EmailVerified = store.UserActive, true, true
+			what += " with the one-time code, as system administrator"
+		case m.opts.OpenSignUp:
+			u.Status = store.UserActive
+		}
+		if err := save(ctx, tx.Users(), u, u.Version); err != nil {
+			return err
+		}
+		return tx.Audit(ctx, &store.Event{Severity: "INFO", Code: "USER_SIGNED_UP", ActionType: "USER_AUTH", ActorType: "USER", UserID: u.ID, UserName: email, Description: what})
+	})
+	if err != nil {
+		return nil, err
+	}
+	m.attempts.succeeded(names...)
+	w := userInfo(u, nil)
+	return &w, nil
+}
+
+type saver[T any] interface {
+	Insert(context.Context, *T) error
+	Update(context.Context, *T) error
+}
+
+// save inserts a row of version 0 and updates any other.
+func save[T any](ctx context.Context, rows saver[T], row *T, version int64) error {
+	if version == 0 {
+		return rows.Insert(ctx, row)
+	}
+	return rows.Update(ctx, row)
+}
+
+func checkEmail(s string) (string, error) {
+	s = strings.TrimSpace(s)
+	a, err := mail.ParseAddress(s)
+	if err != nil || a.Address != s || len(s) > 254 {
+		return "", invalid(CodeInvalidValue, "%q is not an e-mail address", s)
+	}
+	return s, nil
+}
+
+// checkText refuses text that is too long or that a terminal or log would act upon.
+func checkText(name, s string, limit int) error {
+	if len(s) > limit {
+		return invalid(CodeInvalidValue, "%s has more than %d bytes", name, limit)
+	}
+	if strings.ContainsFunc(s, func(r rune) bool {
+		return unicode.IsControl(r) && r != '\n' && r != '\t' || r == unicode.ReplacementChar
+	}) {
+		return invalid(CodeInvalidValue, "%s has control characters", name)
+	}
+	return nil
+}
+
+// checkName is for what people call an object by.
+func checkName(what, s string) (string, error) {
+	s = strings.TrimSpace(s)
+	if s == "" {
+		return "", invalid(CodeInvalidName, "%s needs a name", what)
+	}
+	if strings.ContainsAny(s, "\n\t") || checkText("name", s, 200) != nil {
+		return "", invalid(CodeInvalidName, "the name of %s is longer than 200 bytes or has control characters", what)
+	}
+	return s, nil
+}
+
+func userInfo(u *store.User, ms *store.Membership) wire.User {
+	w := wire.User{
+		UserID: u.ID, UserEmail: u.Email, FirstName: u.FirstName, LastName: u.LastName, CreatedAt: u.CreatedAt.Unix(),
+		EmailVerified: u.EmailVerified, Status: u.Status, AcceptedLatestTerms: u.TermsAccepted, SystemAdministrator: u.SystemAdmin,
+	}
+	if !u.LastLoginAt.IsZero() {
+		w.LastLoggedInAt = u.LastLoginAt.Unix()
+	}
+	if ms != nil {
+		w.Roles, w.UserAccountStatus = roleNames(ms.Roles), ms.Status
+	}
+	return w
+}
+
+func roleNames(roles []store.Role) []string {
+	names := make([]string, 0, len(roles))
+	for _, r := range roles {
+		names = append(names, string(r))
+	}
+	return names
+}
+
+// parseRoles reads roles; a higher one brings the lower ones with it.
+func parseRoles(names []string) ([]store.Role, error) {
+	var reader, writer, manager bool
+	for _, n := range names {
+		switch store.Role(n) {
+		case store.Reader:
+			reader = true
+		case store.Writer:
+			reader, writer = true, true
+		case store.Manager:
+			reader, writer, manager = true, true, true
+		default:
+			return nil, invalid(CodeInvalidValue, "role %q is none of READER, WRITER, MANAGER", n)
+		}
+	}
+	if !reader {
+		return nil, invalid(CodeMissing, "at least one role is needed")
+	}
+	roles := []store.Role{store.Reader}
+	if writer {
+		roles = append(roles, store.Writer)
+	}
+	if manager {
+		roles = append(roles, store.Manager)
+	}
+	return roles, nil
+}
+
+// Me returns the actor's own user.
+func (m *Manager) Me(ctx context.Context, a Actor) (*wire.User, error) {
+	return m.User(ctx, a, a.UserID)
+}
+
+// User returns a member of the selected account, the actor, or for a system
+// administrator anybody.
+func (m *Manager) User(ctx context.Context, a Actor, id string) (*wire.User, error) {
+	var w wire.User
+	err := m.view(ctx, func(tx *store.Tx) error {
+		u, ms, err := visibleUser(ctx, tx, a, id)
+		if err == nil {
+			w = userInfo(u, ms)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &w, nil
+}
+
+func visibleUser(ctx context.Context, tx *store.Tx, a Actor, id string) (*store.User, *store.Membership, error) {
+	var ms *store.Membership
+	if a.AccountID != "" {
+		var err error
+		if ms, err = tx.Memberships().Get(ctx, a.AccountID, id); err != nil && !errors.Is(err, store.ErrNotFound) {
+			return nil, nil, err
+		}
+	}
+	if ms == nil && id != a.UserID && !a.SystemAdmin {
+		return nil, nil, notFound("user", id)
+	}
+	u, err := tx.Users().Get(ctx, id)
+	return u, ms, err
+}
+
+// Users lists the members of the selected account; for a system administrator
+// who selected none, everybody.
+func (m *Manager) Users(ctx context.Context, a Actor, l ListOptions) (*wire.List[wire.User], error) {
+	q, err := l.query(columns{"user_email": "email", "first_name": "first_name", "last_name": "last_name", "created_at": "created_at", "status": "status"}, "email", "first_name", "last_name")
+	if err != nil {
+		return nil, err
+	}
+	everybody := a.AccountID == "" && a.SystemAdmin
+	if !everybody {
+		if err := a.may(store.Reader); err != nil {
+			return nil, err
+		}
+	}
+	var out *wire.List[wire.User]
+	err = m.view(ctx, func(tx *store.Tx) error {
+		members := map[string]*store.Membership{}
+		if !everybody {
+			all, err := tx.Memberships().Find(ctx, a.AccountID)
+			if err != nil {
+				return err
+			}
+			var ids []string
+			for _, ms := range all {
+				members[ms.UserID] = ms
+				ids = append(ids, ms.UserID)
+			}
+			q.Where = []store.Condition{store.OneOf("id", ids...)}
+		}
+		p, err := tx.Users().List(ctx, q)
+		if err != nil {
+			return err
+		}
+		if !everybody {
+			p.Total = len(members)
+		}
+		out, err = page(q, p, func(u *store.User) (wire.User, error) { return userInfo(u, members[u.ID]), nil })
+		return err
+	})
+	return out, err
+}
+
+// UpdateUser changes names (one's own, or anybody's for a system administrator),
+// roles and membership state (a MANAGER of the selected account), and for a
+// system administrator, with user_account_status, whether a user may log in.
+func (m *Manager) UpdateUser(ctx context.Context, a Actor, id string, r wire.UpdateUser) (*wire.User, error) {
+	if err := a.self(); err != nil {
+		return nil, err
+	}
+	if r.UserEmail != "" {
+		return nil, newError(Unsupported, CodeNotSupported, "this manager sends no mail, so that an e-mail address cannot be changed")
+	}
+	var w wire.User
+	err := m.update(ctx, func(tx *store.Tx) error {
+		u, ms, err := visibleUser(ctx, tx, a, id)
+		if err != nil {
+			return err
+		}
+		var did []string
+		if r.FirstName != nil || r.LastName != nil {
+			if id != a.UserID && !a.SystemAdmin {
+				return forbidden("only %s may change the own name", u.Email)
+			}
+			if err := rename(u, r); err != nil {
+				return err
+			}
+			did = append(did, "name")
+		}
+		if r.UserAccountStatus != "" && a.SystemAdmin && (ms == nil || u.Status == store.UserPending) {
+			if err := m.setStatus(ctx, tx, a, u, r.UserAccountStatus); err != nil {
+				return err
+			}
+			did = append(did, "status "+u.Status)
+		} else if r.UserAccountStatus != "" || len(r.Roles) > 0 {
+			if err := changeMembership(ctx, tx, a, ms, r); err != nil {
+				return err
+			}
+			did = append(did, "membership")
+		}
+		if len(did) == 0 {
+			return invalid(CodeBadRequest, "nothing to change was given")
+		}
+		u.UpdatedAt = m.now()
+		if err := tx.Users().Update(ctx, u); err != nil {
+			return err
+		}
+		w = userInfo(u, ms)
+		return tx.Audit(ctx, a.event("USER_UPDATED", "ADMIN", a.Name+" changed "+u.Email+": "+strings.Join(did, ", ")))
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &w, nil
+}
+
+func rename(u *store.User, r wire.UpdateUser) error {
+	for _, c := range []struct {
+		name string
+		from *string
+		to   *string
+	}{{"first_name", r.FirstName, &u.FirstName}, {"last_name", r.LastName, &u.LastName}} {
+		if c.from == nil {
+			continue
+		}
+		if err := checkText(c.name, *c.from, 100); err != nil {
+			return err
+		}
+		*c.to = *c.from
+	}
+	return nil
+}
+
+// setStatus lets a user in or out of the whole instance.
+func (m *Manager) setStatus(ctx context.Context, tx *store.Tx, a Actor, u *store.User, status string) error {
+	switch {
+	case status != store.UserActive && status != store.UserDisabled:
+		return invalid(CodeInvalidValue, "status %q is neither ACTIVE nor DISABLED", status)
+	case u.ID == a.UserID:
+		return invalid(CodeInvalidState, "nobody may change the own status")
+	}
+	u.Status = status
+	if status == store.UserActive {
+		u.EmailVerified = true // the administrator vouches for it; the manager sends no mail
+		return nil
+	}
+	return tx.EndSessions(ctx, u.ID, "")
+}
+
+func changeMembership(ctx context.Context, tx *store.Tx, a Actor, ms *store.Membership, r wire.UpdateUser) error {
+	if err := a.may(store.Manager); err != nil {
+		return err
+	}
+	if ms == nil {
+		return invalid(CodeInvalidState, "the user is no member of the selected account; invite the user first")
+	}
+	if len(r.Roles) > 0 {
+		roles, err := parseRoles(r.Roles)
+		if err != nil {
+			return err
+		}
+		ms.Roles = roles
+	}
+	switch r.UserAccountStatus {
+	case "":
+	case store.UserActive:
+		if ms.Status == store.UserPending {
+			return invalid(CodeInvalidState, "the invitation is for the user to accept")
+		}
+		ms.Status = store.UserActive
+	case store.UserDisabled:
+		ms.Status = store.UserDisabled
+	default:
+		return invalid(CodeInvalidValue, "user_account_status %q is neither ACTIVE nor DISABLED", r.UserAccountStatus)
+	}
+	if err := tx.Memberships().Update(ctx, ms); err != nil {
+		return err
+	}
+	return keepsManager(ctx, tx, ms.AccountID)
+}
+
+// keepsManager refuses to leave an account without anybody who can run it.
+func keepsManager(ctx context.Context, tx *store.Tx, account string) error {
+	all, err := tx.Memberships().Find(ctx, account, store.Is("status", store.UserActive))
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(all, func(ms *store.Membership) bool { return ms.Has(store.Manager) }) {
+		return invalid(CodeInvalidState, "an account needs at least one active MANAGER")
+	}
+	return nil
+}
+
+// ChangePassword replaces the actor's password and ends the actor's other sessions.
+func (m *Manager) ChangePassword(ctx context.Context, a Actor, current, next string) error {
+	if err := a.self(); err != nil {
+		return err
+	}
+	names := []string{"password of " + a.UserID}
+	if wait := m.attempts.wait(names...); wait > 0 {
+		return newError(Limited, CodeAuthFailed, "too many attempts; try again in %s", wait)
+	}
+	if _, err := m.checkPassword(ctx, a.Name, current); err != nil {
+		return m.fail(err)
+	}
+	m.attempts.succeeded(names...)
+	hash, err := m.newPasswordHash(ctx, next)
+	if err != nil {
+		return m.fail(err)
+	}
+	return m.update(ctx, func(tx *store.Tx) error {
+		u, err := tx.Users().Get(ctx, a.UserID)
+		if err != nil {
+			return err
+		}
+		u.PasswordHash, u.UpdatedAt = hash, m.now()
+		if err := tx.Users().Update(ctx, u); err != nil {
+			return err
+		}
+		if err := tx.EndSessions(ctx, u.ID, a.SessionID); err != nil {
+			return err
+		}
+		return tx.Audit(ctx, a.event("PASSWORD_CHANGED", "USER_AUTH", a.Name+" changed the password"))
+	})
+}
+
+// DeleteUser removes the actor's own user, or for a system administrator
+// anybody. Accounts that would be left without a MANAGER stand in the way.
+func (m *Manager) DeleteUser(ctx context.Context, a Actor, id string) error {
+	if err := a.self(); err != nil {
+		return err
+	}
+	return m.update(ctx, func(tx *store.Tx) error {
+		u, _, err := visibleUser(ctx, tx, a, id)
+		if err != nil {
+			return err
+		}
+		if id != a.UserID && !a.SystemAdmin {
+			return forbidden("only %s or a system administrator may delete this user", u.Email)
+		}
+		if u.SystemAdmin {
+			admins, err := tx.Users().Find(ctx, store.Is("system_admin", true), store.Is("status", store.UserActive))
+			if err != nil {
+				return err
+			}
+			if len(admins) < 2 {
+				return invalid(CodeInvalidState, "the last system administrator cannot be deleted")
+			}
+		}
+		ms, err := tx.MembershipsOf(ctx, id)
+		if err != nil {
+			return err
+		}
+		for _, x := range ms {
+			if err := leave(ctx, tx, x); err != nil {
+				return err
+			}
+		}
+		if err := tx.Users().Delete(ctx, u); err != nil {
+			return err
+		}
+		e := a.event("USER_DELETED", "ADMIN", a.Name+" deleted the user "+u.Email)
+		e.AccountID = ""
+		return tx.Audit(ctx, e)
+	})
+}
+
+// leave ends a membership with the API tokens that came from it.
+func leave(ctx context.Context, tx *store.Tx, ms *store.Membership) error {
+	tokens, err := tx.APITokens().Find(ctx, ms.AccountID, store.Is("created_by", ms.UserID))
+	if err != nil {
+		return err
+	}
+	for _, t := range tokens {
+		if err := tx.APITokens().Delete(ctx, t); err != nil {
+			return err
+		}
+	}
+	if err := tx.Memberships().Delete(ctx, ms); err != nil {
+		return err
+	}
+	if ms.Status != store.UserActive || !ms.Has(store.Manager) {
+		return nil
+	}
+	return keepsManager(ctx, tx, ms.AccountID)
+}
