@@ -1,0 +1,100 @@
+package manager
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"hitoku.dev/internal/manager/ca"
+	"hitoku.dev/internal/manager/issue"
+	"hitoku.dev/internal/manager/store"
+	"hitoku.dev/internal/wire"
+)
+
+// RenewNodeCertificate gives an enrolled node a certificate over a new key, on fresh evidence
+// of the same platform. The present one stays good until it ends, in case the reply is lost.
+func (m *Manager) RenewNodeCertificate(ctx context.Context, p Peer, r wire.CertificateRequest) (*wire.TaskResult, error) {
+	if r.NodeID != "" && r.NodeID != p.NodeID {
+		return nil, notFound("node", clip(r.NodeID))
+	}
+	req, err := issue.ParseRequest(r.CSR)
+	if err != nil {
+		return nil, m.fail(requestError(err))
+	}
+	var account *store.Account
+	var node *store.Node
+	err = m.view(ctx, func(tx *store.Tx) (err error) {
+		if account, err = activeAccount(ctx, tx, p.AccountID); err == nil {
+			node, err = tx.Nodes().Get(ctx, p.AccountID, p.NodeID)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	result, err := m.judge(ctx, account, node.AttestationType, req)
+	if err != nil {
+		return nil, m.fail(err)
+	}
+	auditErr := m.store.CheckTrusted(ctx)
+	var out *wire.TaskResult
+	var nonce *store.Nonce
+	var refused error
+	err = m.update(ctx, func(tx *store.Tx) error {
+		if nonce, err = m.takeNonce(ctx, tx, p.AccountID, req.Binding); err != nil {
+			return err
+		}
+		if node, err = tx.Nodes().Get(ctx, p.AccountID, p.NodeID); err != nil {
+			return err
+		}
+		zone, err := tx.Zones().Get(ctx, p.AccountID, node.ZoneID)
+		if err != nil {
+			return err
+		}
+		s := &issue.NodeState{
+			At: m.now(), TrustDomain: ca.TrustDomain(p.AccountID, m.opts.Host), ZoneID: node.ZoneID, NodeID: node.ID, Nonce: issueNonce(nonce, req.Binding),
+			Measurements: nodeMeasurements(node.AttestationType), AuditErr: auditErr, RevocationList: m.listURL(zone.ID),
+			Known: &issue.EnrolledNode{ID: node.ID, Active: nodeActive(node), State: node.Status, PlatformID: node.PlatformID, PlatformKey: node.Platform, ZoneID: node.ZoneID},
+		}
+		if s.Account, err = m.issueAccount(ctx, tx, account); err != nil {
+			return err
+		}
+		if s.KeyUsed, err = keyUsed(ctx, tx, p.AccountID, req); err != nil {
+			return err
+		}
+		d := issue.DecideNode(req, result, s)
+		e := &store.Event{
+			AccountID: account.ID, ZoneID: zone.ID, Severity: "INFO", Code: "NODE_RENEWED", ActionType: "NODE_ATTESTATION", ActorType: "SYSTEM",
+			NodeID: node.ID, NodeName: node.Name, Description: "Certificate of node " + node.Name + " renewed",
+		}
+		if e.Details, err = json.Marshal(map[string]any{"failed": failedRules(d.Rules)}); err != nil {
+			return fmt.Errorf("audit event: %w", err)
+		}
+		if d.Outcome != issue.Issue {
+			refused = refusal("certificate of node "+node.Name, d.Failed()...)
+			e.Severity, e.Code, e.Description = "WARNING", "NODE_ATTESTATION_FAILED", "Renewal of the certificate of node "+node.Name+" refused: "+d.Reason
+			return tx.Audit(ctx, e)
+		}
+		row := newCertificate(store.CertificateNode, node, req, result, d, m.now())
+		if err := m.sign(ctx, tx, account, zone, d.Leaf, row); err != nil {
+			return err
+		}
+		node.CertificateID, node.AttestedAt = row.ID, m.now()
+		if err := tx.Nodes().Update(ctx, node); err != nil {
+			return err
+		}
+		if err := tx.Audit(ctx, e); err != nil {
+			return err
+		}
+		out, err = m.issued(ctx, tx, row, store.TaskNodeAttestation)
+		return err
+	})
+	if err == nil {
+		m.spend(nonce)
+		err = refused
+	}
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
