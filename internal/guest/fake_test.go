@@ -49,6 +49,15 @@ func (f *fakeTEE) Evidence(_ context.Context, b *attest.Binding) ([]byte, error)
 	return ecdsa.SignASN1(rand.Reader, f.key, digest[:])
 }
 
+func (f *fakeTEE) verify(b *attest.Binding, quote []byte) error {
+	data := b.ReportData()
+	digest := sha256.Sum256(data[:])
+	if !ecdsa.VerifyASN1(&f.key.PublicKey, digest[:], quote) {
+		return errors.New("evidence does not verify")
+	}
+	return nil
+}
+
 func newECKey(t testing.TB) *ecdsa.PrivateKey {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -105,9 +114,9 @@ func leafTemplate(names []string, now time.Time) *x509.Certificate {
 type fakeAgent struct {
 	t     testing.TB
 	ca    *fakeCA
-	tee   *ecdsa.PublicKey
 	clock Clock
 	*httptest.Server
+	verify func(b *attest.Binding, quote []byte) error
 
 	mu     sync.Mutex
 	nonces map[string]bool
@@ -129,11 +138,13 @@ type evilReply struct {
 
 func newFakeAgent(t testing.TB, tee *fakeTEE, clock Clock) *fakeAgent {
 	t.Helper()
-	a := &fakeAgent{t: t, ca: newFakeCA(t, "account", clock.Now()), tee: &tee.key.PublicKey, clock: clock, nonces: map[string]bool{}}
+	a := &fakeAgent{t: t, ca: newFakeCA(t, "account", clock.Now()), verify: tee.verify, clock: clock, nonces: map[string]bool{}}
 	a.Server = httptest.NewServer(a)
 	t.Cleanup(a.Close)
 	return a
 }
+
+func newServer(h http.Handler) *http.Server { return &http.Server{Handler: h} }
 
 func (a *fakeAgent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.mu.Lock()
@@ -218,11 +229,10 @@ func (a *fakeAgent) check(text string) (*x509.CertificateRequest, error) {
 	if err != nil {
 		return nil, err
 	}
-	data := b.ReportData()
-	digest := sha256.Sum256(data[:])
+	if err := a.verify(b, quote); err != nil {
+		return nil, err
+	}
 	switch {
-	case !ecdsa.VerifyASN1(a.tee, digest[:], quote):
-		return nil, errors.New("evidence does not verify")
 	case b.Purpose != attest.PurposeAppTLS:
 		return nil, fmt.Errorf("purpose %s", b.Purpose)
 	case b.Subject != attest.SPKIHash(request.RawSubjectPublicKeyInfo):

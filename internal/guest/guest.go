@@ -153,13 +153,13 @@ func (g *guest) checkSurroundings() (privileges, error) {
 	if err != nil {
 		return own, err
 	}
-	if err := own.checkUser(); err != nil {
+	if err := errors.Join(own.checkUser(), checkAlone(os.Getpid())); err != nil {
 		return own, err
 	}
 	if text := own.risky(); text != "" {
 		g.Log.Printf("%s", text)
 	}
-	return own, becomeReaper()
+	return own, nil
 }
 
 // dial waits for a node agent that is just starting; a socket folder that is

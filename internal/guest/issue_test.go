@@ -219,7 +219,7 @@ func TestObtainRefused(t *testing.T) {
 			}
 		}, []string{"did not help within 1m0s", "waits for the manager", "NODE_AGENT_BASE_URL"}},
 		"unreachable":               {func(o *office) { o.agent.Close() }, []string{"did not help within", "connection refused"}},
-		"evidence of somebody else": {func(o *office) { o.agent.tee = &newECKey(o.agent.t).PublicKey }, []string{"DENIED", "evidence does not verify"}},
+		"evidence of somebody else": {func(o *office) { o.agent.verify = newFakeTEE(o.agent.t).verify }, []string{"DENIED", "evidence does not verify"}},
 		"no evidence": {func(o *office) {
 			o.tee.fail = func() error { return &client.RefusedError{Rule: "guest", Wanted: "a", Seen: "b"} }
 		}, []string{"evidence", "wanted a, seen b"}},

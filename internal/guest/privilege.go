@@ -53,6 +53,19 @@ func (p privileges) checkUser() error {
 	}}}
 }
 
+// checkAlone refuses a process namespace that was not made for this container:
+// a process that was there before could trace the guest from its first
+// instruction, before it makes itself untraceable.
+func checkAlone(pid int) error {
+	if pid == 1 {
+		return nil
+	}
+	return &RefusedError{Refusals: []Refusal{{
+		Rule: "alone", Path: workload.GuestPath, Wanted: "to be the first process (PID 1) of the container", Seen: "PID " + strconv.Itoa(pid),
+		Advice: "start without --init, --pid and shareProcessNamespace: this program reaps ended processes itself",
+	}}}
+}
+
 // checkCapabilities refuses a container that lacks what the work needs.
 func (p privileges) checkCapabilities(x *workload.Exec) error {
 	needs := []capabilityNeed{}

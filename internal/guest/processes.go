@@ -19,7 +19,7 @@ type process struct {
 
 // family returns the processes that descend from the process self: the program
 // and all that it started, also those whose parent has ended (they come back to
-// the guest, which is their reaper).
+// the guest, which is PID 1).
 func family(proc string, self int) ([]process, error) {
 	entries, err := os.ReadDir(proc)
 	if err != nil {

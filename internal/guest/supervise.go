@@ -155,12 +155,3 @@ func reap(main int) (code int, ended bool, err error) {
 		}
 	}
 }
-
-// becomeReaper lets orphans of the program come to this process where it is not
-// PID 1 (docker run --init, pods with a shared process namespace).
-func becomeReaper() error {
-	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-		return fmt.Errorf("become reaper: %w", err)
-	}
-	return nil
-}
