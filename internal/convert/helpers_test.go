@@ -1,7 +1,6 @@
 package convert
 
 import (
-	"archive/tar"
 	"bytes"
 	"compress/gzip"
 	"context"
@@ -16,67 +15,16 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/klauspost/compress/zstd"
 
 	"hitoku.dev/internal/image"
+	"hitoku.dev/internal/image/imagetest"
 	"hitoku.dev/measure/sgx"
 	"hitoku.dev/measure/workload"
 )
-
-// ent is one entry of a test archive.
-type ent struct {
-	name string
-	typ  byte // 0 is a regular file
-	body string
-	link string
-	mode int64 // 0 is 0644, 0755 for folders
-	uid  int
-	gid  int
-	pax  map[string]string
-	dev  [2]int64
-}
-
-func dir(name string) ent            { return ent{name: name, typ: tar.TypeDir} }
-func file(name, body string) ent     { return ent{name: name, body: body} }
-func symlink(name, to string) ent    { return ent{name: name, typ: tar.TypeSymlink, link: to} }
-func hardlinkTo(name, to string) ent { return ent{name: name, typ: tar.TypeLink, link: to} }
-
-func tarOf(t testing.TB, entries ...ent) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
-	for _, e := range entries {
-		h := &tar.Header{
-			Name: e.name, Typeflag: e.typ, Linkname: e.link, Mode: e.mode, Uid: e.uid, Gid: e.gid, Size: int64(len(e.body)),
-			PAXRecords: e.pax, Devmajor: e.dev[0], Devminor: e.dev[1], ModTime: time.Unix(1000000000, 0),
-		}
-		if h.Typeflag == 0 {
-			h.Typeflag = tar.TypeReg
-		}
-		if h.Mode == 0 {
-			h.Mode = 0o644
-			if h.Typeflag == tar.TypeDir {
-				h.Mode = 0o755
-			}
-		}
-		if err := w.WriteHeader(h); err != nil {
-			t.Fatalf("%s: %v", e.name, err)
-		}
-		if _, err := w.Write([]byte(e.body)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
-}
 
 // testLayer is a layer of given bytes; its digests may be lies.
 type testLayer struct {
@@ -126,33 +74,6 @@ func layerOf(t testing.TB, how string, plain []byte) *testLayer {
 		mt = types.OCIUncompressedLayer
 	}
 	return &testLayer{stored: b.Bytes(), digest: hashOf(b.Bytes()), diffID: hashOf(plain), mt: mt}
-}
-
-func imageOf(t testing.TB, c v1.Config, layers ...v1.Layer) v1.Image {
-	t.Helper()
-	img := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
-	var adds []mutate.Addendum
-	for _, l := range layers {
-		mt, err := l.MediaType()
-		if err != nil {
-			t.Fatal(err)
-		}
-		adds = append(adds, mutate.Addendum{Layer: l, MediaType: mt, History: v1.History{CreatedBy: "test"}})
-	}
-	img, err := mutate.Append(img, adds...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cf, err := img.ConfigFile()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cf = cf.DeepCopy()
-	cf.OS, cf.Architecture, cf.Config = "linux", "amd64", c
-	if img, err = mutate.ConfigFile(img, cf); err != nil {
-		t.Fatal(err)
-	}
-	return img
 }
 
 // save puts an image into an OCI layout and returns its reference.
@@ -238,11 +159,11 @@ func readIndexes(t testing.TB, limits Limits, layers ...*testLayer) ([]*layerInd
 }
 
 // mergedList is the merged view of layers as one line a file.
-func mergedList(t testing.TB, layers ...[]ent) []string {
+func mergedList(t testing.TB, layers ...[]imagetest.Entry) []string {
 	t.Helper()
 	m := newMerger(1000)
 	for _, l := range layers {
-		xs, err := readIndexes(t, Limits{}, layerOf(t, "plain", tarOf(t, l...)))
+		xs, err := readIndexes(t, Limits{}, layerOf(t, "plain", imagetest.Tar(l...)))
 		if err != nil {
 			t.Fatal(err)
 		}
