@@ -24,26 +24,27 @@ type hasher struct {
 
 func newHasher() *hasher { return &hasher{sha256.New(), make([]byte, 256<<10)} }
 
-// hash reads fd to its end.
-func (h *hasher) hash(ctx context.Context, fd int) ([]byte, int64, error) {
+// hash reads size bytes of fd, or up to its end.
+func (h *hasher) hash(ctx context.Context, fd int, size uint64) ([]byte, int64, error) {
 	h.sum.Reset()
-	var total int64
-	for {
+	var total uint64
+	for total < size {
 		if err := ctx.Err(); err != nil {
-			return nil, total, err
+			return nil, int64(total), err
 		}
-		n, err := unix.Read(fd, h.buffer)
+		n, err := unix.Read(fd, h.buffer[:min(uint64(len(h.buffer)), size-total)])
 		switch {
 		case err == unix.EINTR:
+			continue
 		case err != nil:
-			return nil, total, err
+			return nil, int64(total), err
 		case n == 0:
-			return h.sum.Sum(nil), total, nil
-		default:
-			h.sum.Write(h.buffer[:n])
-			total += int64(n)
+			size = total // shorter than it was: the caller will see that it has changed
 		}
+		h.sum.Write(h.buffer[:n])
+		total += uint64(n)
 	}
+	return h.sum.Sum(nil), int64(total), nil
 }
 
 // content hashes a regular file and compares it with the manifest.
@@ -72,13 +73,10 @@ func (v *verifier) digest(ctx context.Context, h *hasher, f *folder, base string
 		return nil, false
 	}
 	defer unix.Close(fd)
-	if !v.still(fd, seen, name) {
-		return nil, false
-	}
 	if want != nil && !v.xattrs(name, want, openXattr(fd), true) {
 		return nil, false
 	}
-	digest, n, err := h.hash(ctx, fd)
+	digest, n, err := h.hash(ctx, fd, seen.size)
 	v.bytes.Add(n)
 	if err != nil {
 		v.unreadable(name, err)
@@ -87,6 +85,8 @@ func (v *verifier) digest(ctx context.Context, h *hasher, f *folder, base string
 	return digest, v.still(fd, seen, name)
 }
 
+// still reports whether the open file is the one that was judged by name before
+// it was opened, and has not changed since.
 func (v *verifier) still(fd int, seen fingerprint, name string) bool {
 	var st unix.Statx_t
 	if err := statxFD(fd, &st); err != nil {
