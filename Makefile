@@ -21,6 +21,7 @@ build: tools ## build bin/hitoku and bin/hitoku-init
 	@echo "building $(BIN)/hitoku-init and $(BIN)/hitoku (the first build takes a few minutes)"
 	@$(GOENV) GOOS=linux GOARCH=amd64 go build $(GUESTFLAGS) -o $(BIN)/hitoku-init ./cmd/hitoku-init
 	@$(GOENV) go build -trimpath -ldflags "-s -w" -o $(BIN)/hitoku ./cmd/hitoku
+	@$(GOENV) GOOS=linux GOARCH=amd64 go build -trimpath -ldflags "-s -w" -o $(BIN)/hitoku-hello ./examples/hello
 
 demo: build ## the whole path on this machine: convert, approve, enrol, run, verify, refuse
 	@$(BIN)/hitoku demo

@@ -264,9 +264,12 @@ func newAuditCommand() *cobra.Command {
 			return o.print(cmd, events, func(w io.Writer) {
 				fmt.Fprintln(w, "TIME\tSEVERITY\tACTION\tWHO\tWHAT")
 				for _, e := range events {
-					who := e.UserName + e.AppName + e.NodeName
-					if who == "" {
-						who = e.ActorType
+					who := e.ActorType
+					for _, name := range []string{e.UserName, e.NodeName, e.AppName} {
+						if name != "" {
+							who = name
+							break
+						}
 					}
 					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", day(e.Timestamp), e.Severity, e.ActionType, who, e.Description)
 				}

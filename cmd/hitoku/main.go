@@ -14,6 +14,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"hitoku.dev/internal/image"
 )
 
 // usageError marks an error in how a command was called: exit code 2.
@@ -54,16 +56,18 @@ func run(ctx context.Context, args []string) int {
 }
 
 func newRootCommand() *cobra.Command {
-	root := &cobra.Command{
-		Use:           "hitoku",
-		Short:         "Run programs that not even the machine's owner can look into, and prove it",
-		SilenceErrors: true,
-		SilenceUsage:  true,
-	}
-	root.AddCommand(
-		newLoginCommand(), newLogoutCommand(), newAccountCommand(), newUserCommand(), newTokenCommand(),
-		newAppCommand(), newTaskCommand(), newNodeCommand(), newZoneCommand(), newRegistryCommand(), newAuditCommand(),
+	root := group("hitoku", "Run programs that not even the machine's owner can look into, and prove it",
+		newManagerCommand(), newLoginCommand(), newLogoutCommand(), newAccountCommand(), newUserCommand(), newTokenCommand(),
+		newAppCommand(), newImageCommand(), newTaskCommand(), newNodeCommand(), newZoneCommand(), newRegistryCommand(), newAuditCommand(),
+		newConvertCommand(), newInspectCommand(), newVerifyCommand(measure), newAgentCommand(), newRunCommand(),
+		newDemoCommand(), newVersionCommand(),
 	)
+	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	return root
+}
+
+// measure computes the measurement of a converted image from its bytes alone.
+func measure(ctx context.Context, ref string) (string, error) {
+	return measureImage(ctx, ref, image.Options{}.FromEnvironment(os.Getenv))
 }

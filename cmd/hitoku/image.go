@@ -1,0 +1,230 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"hitoku.dev/internal/client"
+	"hitoku.dev/internal/wire"
+)
+
+func newImageCommand() *cobra.Command {
+	return group("image", "Images of applications: create, register, list, show, withdraw, delete",
+		newImageCreateCommand(), newImageRegisterCommand(), newImageListCommand(), newImageShowCommand(), newImageWithdrawCommand(), newImageDeleteCommand())
+}
+
+type imageRegisterOptions struct {
+	app, measurement, signer, name string
+	prodID, svn                    uint16
+	output
+}
+
+func newImageRegisterCommand() *cobra.Command {
+	var o imageRegisterOptions
+	cmd := &cobra.Command{
+		Use:   "register",
+		Short: "Register a measurement that was found elsewhere, for example by hitoku convert",
+		Args:  args(cobra.NoArgs),
+		RunE:  func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.app, "app", "", "application `name` or id (required)")
+	f.StringVar(&o.measurement, "measurement", "", "measurement in hexadecimal (required)")
+	f.StringVar(&o.signer, "signer", "", "MRSIGNER in hexadecimal (required)")
+	f.StringVar(&o.name, "name", "", "image `NAME:TAG`, for people")
+	f.Uint16Var(&o.prodID, "isv-prod-id", 0, "product id")
+	f.Uint16Var(&o.svn, "isv-svn", 0, "security version number")
+	o.flag(cmd)
+	return cmd
+}
+
+func (o *imageRegisterOptions) run(cmd *cobra.Command) error {
+	if o.app == "" || o.measurement == "" || o.signer == "" {
+		return usageError{errors.New("image register: --app, --measurement and --signer are all needed")}
+	}
+	_, c, err := connect()
+	if err != nil {
+		return err
+	}
+	app, err := c.App(cmd.Context(), o.app)
+	if err != nil {
+		return err
+	}
+	info := &wire.DockerInfo{}
+	if info.DockerImageName, info.DockerVersion = splitTag(o.name); o.name == "" {
+		info = nil
+	}
+	b, err := registerBuild(cmd, c, app, o.measurement, o.signer, o.prodID, o.svn, info)
+	if err != nil {
+		return err
+	}
+	return o.print(cmd, b, func(w io.Writer) { printRegistered(w, b) })
+}
+
+// registerBuild tells the manager about a build of the simulated TEE.
+func registerBuild(cmd *cobra.Command, c *client.Client, app wire.App, measurement, signer string, prodID, svn uint16, info *wire.DockerInfo) (wire.Build, error) {
+	measurement = strings.ToLower(measurement)
+	b, err := client.Post[wire.Build](cmd.Context(), c, "/v1/builds", wire.BuildRequest{
+		AppID: app.AppID, MREnclave: measurement, MRSigner: strings.ToLower(signer), ISVProdID: int32(prodID), ISVSVN: int32(svn),
+		MemSize: app.MemSize, Threads: app.Threads, DockerInfo: info,
+		Attributes: map[string]wire.BuildAttributes{"simulated": {Simulated: &wire.SimulatedAttributes{Measurement: measurement}}},
+	})
+	if err != nil {
+		return b, fmt.Errorf("register measurement %s for application %s: %w", measurement, app.Name, err)
+	}
+	return b, nil
+}
+
+func printRegistered(w io.Writer, b wire.Build) {
+	fmt.Fprintf(w, "Image %s registered for application %s: %s.\nid\t%s\n", client.BuildName(b), b.AppName, b.Status.Status, b.BuildID)
+	if b.PendingTaskID != "" {
+		fmt.Fprintf(w, "waits\ttask %s: `hitoku task approve %s`\n", b.PendingTaskID, b.PendingTaskID)
+	}
+}
+
+// splitTag cuts an image reference into name and tag; "latest" when there is none.
+func splitTag(ref string) (name, tag string) {
+	i := strings.LastIndexByte(ref, ':')
+	if i < 0 || strings.Contains(ref[i:], "/") {
+		return ref, "latest"
+	}
+	return ref[:i], ref[i+1:]
+}
+
+func newImageListCommand() *cobra.Command {
+	var o output
+	var app string
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the images of the account and whether they are approved",
+		Args:  args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, c, err := connect()
+			if err != nil {
+				return err
+			}
+			builds, err := client.All[wire.Build](cmd.Context(), c, "/v1/builds")
+			if err != nil {
+				return err
+			}
+			kept := []wire.Build{}
+			for _, b := range builds {
+				if app == "" || b.AppName == app || b.AppID == app {
+					kept = append(kept, b)
+				}
+			}
+			return o.print(cmd, kept, func(w io.Writer) {
+				fmt.Fprintln(w, "APPLICATION\tIMAGE\tID\tAPPROVAL\tMEASUREMENT\tSVN")
+				for _, b := range kept {
+					m, svn := "-", int32(0)
+					if b.EnclaveInfo != nil {
+						m, svn = b.EnclaveInfo.MREnclave, b.EnclaveInfo.ISVSVN
+					}
+					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\n", b.AppName, client.BuildName(b), b.BuildID, b.Status.Status, m, svn)
+				}
+			})
+		},
+	}
+	cmd.Flags().StringVar(&app, "app", "", "only of this application (`name` or id)")
+	o.flag(cmd)
+	return cmd
+}
+
+func newImageShowCommand() *cobra.Command {
+	var o output
+	cmd := &cobra.Command{
+		Use:   "show NAME:TAG|ID|MEASUREMENT",
+		Short: "Show an image, its measurement and where it runs",
+		Args:  args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, a []string) error {
+			_, c, err := connect()
+			if err != nil {
+				return err
+			}
+			b, err := c.Build(cmd.Context(), a[0])
+			if err != nil {
+				return err
+			}
+			runs, err := client.All[wire.AppNodeInfo](cmd.Context(), c, "/v1/builds/deployments/"+b.BuildID)
+			if err != nil {
+				return err
+			}
+			type shown struct {
+				wire.Build
+				Deployments []wire.AppNodeInfo `json:"deployments"`
+			}
+			return o.print(cmd, shown{b, runs}, func(w io.Writer) {
+				fmt.Fprintf(w, "image\t%s\nid\t%s\napplication\t%s\napproval\t%s since %s\n", client.BuildName(b), b.BuildID, b.AppName, b.Status.Status, day(b.Status.StatusUpdatedAt))
+				if e := b.EnclaveInfo; e != nil {
+					fmt.Fprintf(w, "measurement\t%s\nsigner\t%s\nproduct id, SVN\t%d, %d\n", e.MREnclave, e.MRSigner, e.ISVProdID, e.ISVSVN)
+				}
+				if b.PendingTaskID != "" {
+					fmt.Fprintf(w, "waits\ttask %s\n", b.PendingTaskID)
+				}
+				for _, r := range runs {
+					state := "-"
+					if r.Status != nil {
+						state = r.Status.Status
+					}
+					fmt.Fprintf(w, "runs on\t%s\t%s\n", or(r.NodeName), state)
+				}
+			})
+		},
+	}
+	o.flag(cmd)
+	return cmd
+}
+
+func newImageWithdrawCommand() *cobra.Command {
+	var o output
+	cmd := &cobra.Command{
+		Use:   "withdraw NAME:TAG|ID|MEASUREMENT",
+		Short: "Withdraw the approval of an image: no new certificates, those issued are revoked",
+		Long: `Withdraw the approval of an image. Its certificates go onto the zone's revocation
+list at once and no new ones are issued. A program that runs keeps its
+certificate until that ends, 24 hours at most by default, for clients that do not read the list.`,
+		Args: args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, a []string) error {
+			_, c, err := connect()
+			if err != nil {
+				return err
+			}
+			b, err := c.Build(cmd.Context(), a[0])
+			if err != nil {
+				return err
+			}
+			if b, err = client.Post[wire.Build](cmd.Context(), c, "/v1/builds/"+b.BuildID+"/withdraw", nil); err != nil {
+				return err
+			}
+			return o.print(cmd, b, func(w io.Writer) {
+				fmt.Fprintf(w, "Image %s: %s.\n", client.BuildName(b), b.Status.Status)
+			})
+		},
+	}
+	o.flag(cmd)
+	return cmd
+}
+
+func newImageDeleteCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "delete NAME:TAG|ID|MEASUREMENT",
+		Short: "Delete an image from the account; its certificates are revoked",
+		Args:  args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, a []string) error {
+			_, c, err := connect()
+			if err != nil {
+				return err
+			}
+			b, err := c.Build(cmd.Context(), a[0])
+			if err != nil {
+				return err
+			}
+			return c.Call(cmd.Context(), http.MethodDelete, "/v1/builds/"+b.BuildID, nil, nil)
+		},
+	}
+}

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+
+	"hitoku.dev/internal/manager/api"
+	"hitoku.dev/internal/manager/serve"
+)
+
+func newManagerCommand() *cobra.Command {
+	var o serve.Options
+	var out output
+	cmd := &cobra.Command{
+		Use:   "manager",
+		Short: "Serve the manager: accounts, approvals, nodes, certificates",
+		Long: `Serve the manager over TLS. At the first start it makes its master key, its CA and
+a database, and prints a one-time code: whoever logs in with it becomes the
+administrator.
+
+The data folder holds the database. The master key and the checkpoint of the
+audit log lie in another folder (--key-dir), so that one copy does not take both.`,
+		Example: "  hitoku manager --data-dir /var/lib/hitoku --listen 0.0.0.0:8443 --host ccm.example.com",
+		Args:    args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.Dir == "" {
+				return usageError{fmt.Errorf("manager: --data-dir is missing")}
+			}
+			o.Version = version()
+			o.Log = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
+			return serve.Run(cmd.Context(), o, func(r serve.Ready) {
+				if out.json {
+					_ = out.print(cmd, r, nil)
+					return
+				}
+				w := cmd.OutOrStdout()
+				fmt.Fprintf(w, "manager  %s\npin      %s\nCA       %s\n", r.URL, r.Pin, r.CA)
+				if r.Code != "" {
+					fmt.Fprintf(w, "\nThere is no administrator yet. Become the first one:\n  hitoku login %s --pin %s --email YOU@EXAMPLE.COM --code %s\n", r.URL, r.Pin, r.Code)
+				}
+			})
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.Dir, "data-dir", "", "data `folder` (required)")
+	f.StringVar(&o.KeyDir, "key-dir", "", "`folder` of master key and audit checkpoint (default: the data folder's name with -keys)")
+	f.StringArrayVar(&o.KeyCommand, "master-key-command", nil, "program, and repeated for each argument, that prints the master key")
+	f.StringVar(&o.Postgres, "postgres", "", "connection string of a PostgreSQL database (default: SQLite in the data folder)")
+	f.StringVar(&o.Listen, "listen", "127.0.0.1:8443", "`address` to listen on")
+	f.StringVar(&o.Host, "host", "", "`name` by which clients and agents reach the manager (default: of --listen)")
+	f.StringVar(&o.ReadyFile, "ready-file", "", "`file` that gets address, pin and one-time code once the manager serves (JSON, mode 0600)")
+	f.BoolVar(&o.OpenSignUp, "open-sign-up", false, "admit everybody who signs up, without an administrator's word")
+	out.flag(cmd)
+	cmd.AddCommand(newManagerOpenAPICommand())
+	return cmd
+}
+
+func newManagerOpenAPICommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "openapi",
+		Short: "Print the OpenAPI 3.1 document of the manager's interface",
+		Args:  args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			doc, err := api.New(api.Options{Version: version()}).OpenAPI()
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), string(doc))
+			return err
+		},
+	}
+}

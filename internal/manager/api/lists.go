@@ -1,0 +1,16 @@
+package api
+
+import "hitoku.dev/internal/manager"
+
+// listing are the parameters of every list.
+type listing struct {
+	Limit     int    `query:"limit" minimum:"0" maximum:"1000" doc:"how many items, at most"`
+	Offset    int    `query:"offset" minimum:"0" doc:"how many items to pass over"`
+	SortBy    string `query:"sort_by" doc:"key:ASC or key:DESC, several with commas" maxLength:"256"`
+	AllSearch string `query:"all_search" doc:"text to search for" maxLength:"256"`
+	Filter    string `query:"filter" doc:"accepted for compatibility; the named parameters filter" maxLength:"4096"`
+}
+
+func (l *listing) options() manager.ListOptions {
+	return manager.ListOptions{Limit: l.Limit, Offset: l.Offset, SortBy: l.SortBy, AllSearch: l.AllSearch}
+}
