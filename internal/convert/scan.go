@@ -26,14 +26,22 @@ func (s *scanner) scan(ctx context.Context, src *image.Source) (*rootfs, int, er
 	if err != nil {
 		return nil, 0, err
 	}
+	workers := min(runtime.GOMAXPROCS(0), 4)
+	if src.Ref().Kind() == image.KindEngine { // one export after the other
+		workers = 1
+	}
+	return s.scanLayers(ctx, layers, src.ReadOrder(), workers)
+}
+
+func (s *scanner) scanLayers(ctx context.Context, layers []v1.Layer, order []int, workers int) (*rootfs, int, error) {
 	r := &layerReader{limits: s.limits, keep: s.keep, count: s.tell.read}
 	fs := &rootfs{layers: layers, indexes: make([]*layerIndex, len(layers)), reread: r, contents: map[*inode][]byte{}}
-	todo, cached, total, err := s.fromCache(fs, src.ReadOrder())
+	todo, cached, total, err := s.fromCache(fs, order)
 	if err != nil {
 		return nil, 0, err
 	}
 	s.tell.stage(StageRead, total)
-	if err := s.readAll(ctx, fs, r, todo, src.Ref().Kind()); err != nil {
+	if err := s.readAll(ctx, fs, r, todo, workers); err != nil {
 		return nil, 0, err
 	}
 	fs.merger = newMerger(s.limits.Entries)
@@ -100,11 +108,7 @@ func (s *scanner) fromCache(fs *rootfs, order []int) (todo []int, cached int, to
 	return todo, cached, total, nil
 }
 
-func (s *scanner) readAll(ctx context.Context, fs *rootfs, r *layerReader, todo []int, kind image.Kind) error {
-	workers := min(runtime.GOMAXPROCS(0), 4)
-	if kind == image.KindEngine { // one export after the other
-		workers = 1
-	}
+func (s *scanner) readAll(ctx context.Context, fs *rootfs, r *layerReader, todo []int, workers int) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(workers)
 	var mu sync.Mutex
