@@ -56,7 +56,9 @@ func (m *Manager) IssueCertificate(ctx context.Context, p Peer, r wire.Certifica
 	}
 	a.result = v.judge(a.req.Quote, m.now())
 	evidence := atls.Message{Evidence: a.req.Quote, Binding: a.req.BindingDER, Collateral: v.collateral}
-	auditErr := m.store.CheckTrusted(ctx)
+	if err := m.mayIssue(ctx); err != nil {
+		return nil, err
+	}
 	var out *wire.TaskResult
 	var nonce *store.Nonce
 	err = m.update(ctx, func(tx *store.Tx) (err error) {
@@ -67,7 +69,6 @@ func (m *Manager) IssueCertificate(ctx context.Context, p Peer, r wire.Certifica
 		if err != nil {
 			return err
 		}
-		s.AuditErr = auditErr
 		out, err = a.answer(ctx, tx, issue.DecideApp(a.req, a.result, s), evidence)
 		return err
 	})

@@ -40,7 +40,9 @@ func (m *Manager) ProvisionNode(ctx context.Context, token string, r wire.NodePr
 	if err != nil {
 		return nil, m.fail(err)
 	}
-	auditErr := m.store.CheckTrusted(ctx)
+	if err := m.mayIssue(ctx); err != nil {
+		return nil, err
+	}
 	// The nonce is answered by this request, whatever comes of it. What it was handed out for
 	// says which root the evidence must lead to, before anything of the evidence is read.
 	var account *store.Account
@@ -78,7 +80,6 @@ func (m *Manager) ProvisionNode(ctx context.Context, token string, r wire.NodePr
 		if err != nil {
 			return err
 		}
-		s.AuditErr = auditErr
 		d := issue.DecideNode(req, result, s)
 		switch d.Outcome {
 		case issue.Issue:
@@ -130,6 +131,17 @@ func requestError(err error) error {
 		return &Error{Kind: Refused, Code: CodeCertParse, Message: err.Error(), Rules: refused.Rules}
 	}
 	return err
+}
+
+// mayIssue refuses while the audit log does not reach its checkpoint: the database is then not
+// the one that approvals were given in (security decision S18), and cannot be written to.
+func (m *Manager) mayIssue(ctx context.Context) error {
+	err := m.store.CheckTrusted(ctx)
+	if err == nil {
+		return nil
+	}
+	m.opts.Log.Error("no certificate is issued", "error", err)
+	return refusal("certificate", attest.Rule{Name: "audit_log", Wanted: "an audit log that reaches its checkpoint", Seen: err.Error(), Advice: "an administrator of the manager must look"})
 }
 
 // judge verifies a request's evidence under the root that follows from account and

@@ -36,7 +36,9 @@ func (m *Manager) RenewNodeCertificate(ctx context.Context, p Peer, r wire.Certi
 	if err != nil {
 		return nil, m.fail(err)
 	}
-	auditErr := m.store.CheckTrusted(ctx)
+	if err := m.mayIssue(ctx); err != nil {
+		return nil, err
+	}
 	var out *wire.TaskResult
 	var nonce *store.Nonce
 	var refused error
@@ -53,7 +55,7 @@ func (m *Manager) RenewNodeCertificate(ctx context.Context, p Peer, r wire.Certi
 		}
 		s := &issue.NodeState{
 			At: m.now(), TrustDomain: ca.TrustDomain(p.AccountID, m.opts.Host), ZoneID: node.ZoneID, NodeID: node.ID, Nonce: issueNonce(nonce, req.Binding),
-			Measurements: nodeMeasurements(node.AttestationType), AuditErr: auditErr, RevocationList: m.listURL(zone.ID),
+			Measurements: nodeMeasurements(node.AttestationType), RevocationList: m.listURL(zone.ID),
 			Known: &issue.EnrolledNode{ID: node.ID, Active: nodeActive(node), State: node.Status, PlatformID: node.PlatformID, PlatformKey: node.Platform, ZoneID: node.ZoneID},
 		}
 		if s.Account, err = m.issueAccount(ctx, tx, account); err != nil {

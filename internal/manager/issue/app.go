@@ -66,8 +66,6 @@ type AppState struct {
 	KeyUsed     bool   // a certificate over the key exists
 	Build       *Build // nil when no build has the measurement
 	App         *App   // nil when Build is
-	// AuditErr is why the database cannot be trusted (security decision S18).
-	AuditErr error
 	// RevocationList is the address that leaves carry.
 	RevocationList string
 }
@@ -75,7 +73,6 @@ type AppState struct {
 // DecideApp judges a request for an application's certificate.
 func DecideApp(req *Request, e *attest.Result, s *AppState) *Decision {
 	d := &decider{rules: slices.Clone(req.Rules)}
-	d.audit(s.AuditErr)
 	d.evidence(e, &s.Account)
 	freshness := d.binding(req, e, attest.PurposeAppTLS, &s.Account, s.KeyUsed)
 	d.nonce(req, s.Nonce, s.At, attest.PurposeAppTLS, s.Node.ID, "", "")
@@ -108,14 +105,6 @@ func appLeaf(req *Request, s *AppState) ca.Leaf {
 		Use: ca.ForApp, Public: req.Public, CommonName: names[0], DNSNames: names,
 		ID: ca.AppID(s.TrustDomain, s.App.ID, s.Build.ID), Lifetime: min(life, longest), RevocationList: s.RevocationList,
 	}
-}
-
-func (d *decider) audit(err error) {
-	seen := "whole"
-	if err != nil {
-		seen = err.Error()
-	}
-	d.rule("audit_log", "an audit log that reaches its checkpoint", seen, err == nil, "an administrator of the manager must look")
 }
 
 func (d *decider) node(c *attest.Claims, n *Node) {

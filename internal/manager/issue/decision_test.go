@@ -5,7 +5,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -140,7 +139,7 @@ func TestHonestRequestsAreIssued(t *testing.T) {
 		t.Errorf("leaf %+v", l)
 	}
 	for _, want := range []string{"csr_signature", "quote_signature", "nonce_fresh", "purpose", "key_binding", "account", "node_active", "same_platform", "known_image",
-		"build_unchanged", "signer", "isv_prod_id", "isv_svn", "debug", "tcb_level", "names_approved", "audit_log", "evidence_kind", "key_unused", "node_label"} {
+		"build_unchanged", "signer", "isv_prod_id", "isv_svn", "debug", "tcb_level", "names_approved", "evidence_kind", "key_unused", "node_label"} {
 		if !slices.Contains(names(d.Rules), want) {
 			t.Errorf("rule %s was not applied", want)
 		}
@@ -158,7 +157,6 @@ func TestAppRefusals(t *testing.T) {
 		change func(t *testing.T, w *world)
 		rules  []string
 	}{
-		{"audit log cut", func(t *testing.T, w *world) { w.app.AuditErr = errors.New("rolled back") }, []string{"audit_log"}},
 		{"purpose node", func(t *testing.T, w *world) { w.binding.Purpose = attest.PurposeNode }, []string{"purpose"}},
 		{"purpose app, which applications can ask for", func(t *testing.T, w *world) { w.binding.Purpose = attest.PurposeApp }, []string{"purpose"}},
 		{"evidence over another key", func(t *testing.T, w *world) { w.key = newKey(t) }, []string{"key_binding"}},

@@ -51,14 +51,12 @@ type NodeState struct {
 	// matters in a test-only account.
 	Approved       bool
 	TaskID         string
-	AuditErr       error
 	RevocationList string
 }
 
 // DecideNode judges a request for a compute node's certificate.
 func DecideNode(req *Request, e *attest.Result, s *NodeState) *Decision {
 	d := &decider{rules: slices.Clone(req.Rules)}
-	d.audit(s.AuditErr)
 	if s.Token != nil {
 		d.joinToken(s.Token, s.At)
 	}
