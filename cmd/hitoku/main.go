@@ -14,8 +14,6 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
-
-	"hitoku.dev/internal/image"
 )
 
 // usageError marks an error in how a command was called: exit code 2.
@@ -59,15 +57,10 @@ func newRootCommand() *cobra.Command {
 	root := group("hitoku", "Run programs that not even the machine's owner can look into, and prove it",
 		newManagerCommand(), newLoginCommand(), newLogoutCommand(), newAccountCommand(), newUserCommand(), newTokenCommand(),
 		newAppCommand(), newImageCommand(), newTaskCommand(), newNodeCommand(), newZoneCommand(), newRegistryCommand(), newAuditCommand(),
-		newConvertCommand(), newInspectCommand(), newVerifyCommand(measure), newAgentCommand(), newRunCommand(),
+		newConvertCommand(), newInspectCommand(), newVerifyCommand(measureImage), newAgentCommand(), newRunCommand(),
 		newDemoCommand(), newVersionCommand(),
 	)
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	return root
-}
-
-// measure computes the measurement of a converted image from its bytes alone.
-func measure(ctx context.Context, ref string) (string, error) {
-	return measureImage(ctx, ref, image.Options{}.FromEnvironment(os.Getenv))
 }

@@ -16,6 +16,7 @@ import (
 
 	"hitoku.dev/attest"
 	"hitoku.dev/attest/policy"
+	"hitoku.dev/internal/image"
 	"hitoku.dev/internal/verify"
 )
 
@@ -33,11 +34,12 @@ type verifyOptions struct {
 	image               string
 	tcbStatuses         []string
 	allowDebug          bool
+	registry            registryFlags // of the image
 	json                bool
 }
 
 // newVerifyCommand takes the function that measures an image for --image.
-func newVerifyCommand(measure func(ctx context.Context, ref string) (measurement string, err error)) *cobra.Command {
+func newVerifyCommand(measure func(ctx context.Context, ref string, o image.Options) (measurement string, err error)) *cobra.Command {
 	var o verifyOptions
 	cmd := &cobra.Command{
 		Use:   "verify https://HOST:PORT | FILE | -",
@@ -65,10 +67,17 @@ Exit codes: 0 accepted, 1 refused, 2 wrong usage.`,
 			if err != nil {
 				return usageError{err}
 			}
-			if opts.Image != "" && measure == nil {
-				return usageError{errors.New("verify: this program cannot measure images; name the --measurement instead")}
+			if opts.Image != "" {
+				if o.registry.passwordStdin && a[0] == "-" {
+					return usageError{errors.New("verify: standard input cannot give both the target and --password-stdin")}
+				}
+				source, err := o.registry.options(cmd)
+				if err != nil {
+					return err
+				}
+				opts.Measure = func(ctx context.Context, ref string) (string, error) { return measure(ctx, ref, source) }
 			}
-			opts.Measure, opts.Stdin = measure, cmd.InOrStdin()
+			opts.Stdin = cmd.InOrStdin()
 			opts.Dial = (&net.Dialer{Timeout: verifyTimeout}).DialContext
 			report, err := verify.Run(cmd.Context(), *opts)
 			if err != nil {
@@ -95,6 +104,7 @@ Exit codes: 0 accepted, 1 refused, 2 wrong usage.`,
 	f.StringVar(&o.reportData, "report-data", "", "the 64 bytes that the evidence was made over, hexadecimal")
 	f.StringArrayVar(&o.tcbStatuses, "tcb-status", nil, "accept this TCB status instead of UpToDate (repeatable)")
 	f.BoolVar(&o.allowDebug, "allow-debug", false, "accept a TEE whose memory can be read")
+	o.registry.register(f)
 	f.BoolVar(&o.json, "json", false, "print JSON instead of a report")
 	return cmd
 }

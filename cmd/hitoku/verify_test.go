@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"hitoku.dev/internal/image"
 	"hitoku.dev/internal/verify/verifytest"
 )
 
@@ -33,7 +34,7 @@ func TestVerifyCommand(t *testing.T) {
 	at := verifytest.Now.Add(time.Minute).Format(time.RFC3339)
 	good := []string{chain, "--root", root, "--trust-simulated-root", simulated, "--at", at}
 	with := func(more ...string) []string { return append(good[:len(good):len(good)], more...) }
-	measure := func(_ context.Context, ref string) (string, error) {
+	measure := func(_ context.Context, ref string, _ image.Options) (string, error) {
 		if ref != "web" {
 			return "", errors.New("no such image")
 		}
