@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"hitoku.dev/internal/client"
+	"hitoku.dev/internal/image"
 	"hitoku.dev/internal/wire"
 )
 
@@ -89,11 +90,17 @@ func printRegistered(w io.Writer, b wire.Build) {
 
 // splitTag cuts an image reference into name and tag; "latest" when there is none.
 func splitTag(ref string) (name, tag string) {
-	i := strings.LastIndexByte(ref, ':')
-	if i < 0 || strings.Contains(ref[i:], "/") {
+	start := 0
+	for _, transport := range []image.Kind{image.KindRegistry, image.KindLayout, image.KindArchive, image.KindEngine} {
+		if strings.HasPrefix(ref, string(transport)+":") {
+			start = len(transport) + 1
+		}
+	}
+	i := strings.LastIndexByte(ref[start:], ':')
+	if i < 0 || strings.Contains(ref[start+i:], "/") {
 		return ref, "latest"
 	}
-	return ref[:i], ref[i+1:]
+	return ref[:start+i], ref[start+i+1:]
 }
 
 func newImageListCommand() *cobra.Command {
