@@ -159,7 +159,7 @@ func (c *connection) checkSender(cred *syscall.Ucred) error {
 			Advice: "the connection must not be inherited or passed on",
 		}
 	}
-	return nil
+	return p.same() // else the number belongs to a later process
 }
 
 // observe looks at the caller; its program must stay the one first seen.

@@ -76,7 +76,20 @@ func (p *process) readProgram() (*program, error) {
 	if prog.path, err = os.Readlink(fmt.Sprintf("/proc/self/fd/%d", f.Fd())); err != nil {
 		return nil, fmt.Errorf("process %d: program: %w", p.pid, err)
 	}
-	return prog, p.checkText(prog.path, isStatic(f))
+	err = p.checkText(prog.path, isStatic(f))
+	// An execve(2) in between would have shown the text of another program.
+	if again, err := p.open("exe", unix.O_NONBLOCK); err != nil {
+		return nil, err
+	} else if info2, err := again.Stat(); err != nil || !os.SameFile(info, info2) {
+		again.Close()
+		return nil, &RefusedError{
+			Rule: "caller_program", Wanted: "one program, " + prog.path, Seen: "another one while it was looked at",
+			Advice: "connect after the last execve(2)",
+		}
+	} else {
+		again.Close()
+	}
+	return prog, err
 }
 
 // isStatic reports whether a program brings all its code itself.

@@ -15,6 +15,10 @@ func program1() identity {
 
 func seal() enclave.SealRequest { return enclave.SealRequest{SVN: 4, KeyID: [32]byte{5}} }
 
+func sealRequest(bySigner bool, svn uint16) enclave.SealRequest {
+	return enclave.SealRequest{BySigner: bySigner, SVN: svn}
+}
+
 func mustSeal(t testing.TB, p *Platform, id identity, r enclave.SealRequest) []byte {
 	t.Helper()
 	k, err := p.sealKey(id, r)

@@ -18,10 +18,16 @@ import (
 // Containers get the folder mounted, so that a new socket is seen after a
 // restart. Everybody may connect; who is answered is decided by what he runs.
 func (s *Server) Serve(ctx context.Context, dir string) error {
+	return s.serve(ctx, dir, func() {})
+}
+
+// serve calls listening once callers may connect.
+func (s *Server) serve(ctx context.Context, dir string, listening func()) error {
 	l, err := listen(dir)
 	if err != nil {
 		return fmt.Errorf("simulated TEE: %w", err)
 	}
+	listening()
 	ctx, cancel := context.WithCancel(ctx)
 	var connections sync.WaitGroup
 	defer connections.Wait()
