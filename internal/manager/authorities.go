@@ -74,10 +74,13 @@ func authorityRow(ctx context.Context, tx *store.Tx, account, kind, zone, state 
 	if err != nil {
 		return nil, err
 	}
-	if len(rows) != 1 {
-		return nil, fmt.Errorf("%s authority of account %s: %w", kind, account, store.ErrNotFound)
+	switch {
+	case len(rows) == 1:
+		return rows[0], nil
+	case len(rows) == 0 && kind == store.AuthoritySimulated:
+		return nil, newError(NotFound, CodeNotFound, "account %s is not test-only and has no simulated root", account)
 	}
-	return rows[0], nil
+	return nil, &store.TamperedError{Kind: "account", ID: account, Reason: fmt.Sprintf("it has %d %s authorities in use, wanted one", len(rows), kind)}
 }
 
 // rootAuthority returns the account root with its key, zoneAuthority a zone's current one.

@@ -1,7 +1,6 @@
 package manager
 
 import (
-	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -26,6 +25,9 @@ type world struct {
 	admin   Actor
 	account string
 }
+
+func newWorldBackend(t testing.TB) storetest.Backend { return storetest.SQLite(t) }
+func newChecks() *storetest.Checkpoints              { return &storetest.Checkpoints{} }
 
 const password = "correct horse"
 
@@ -196,5 +198,4 @@ func TestPublishedPath(t *testing.T) {
 	if len(events.Items) < 7 {
 		t.Errorf("%d events", len(events.Items))
 	}
-	_ = context.Background
 }

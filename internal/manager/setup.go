@@ -110,3 +110,14 @@ func (m *Manager) SetSetting(ctx context.Context, name string, value []byte) err
 		return tx.Audit(ctx, systemEvent("SETTING_CHANGED", "The setting "+name+" was changed"))
 	})
 }
+
+// Backup writes a copy of the database to a new file, after an event that says so.
+func (m *Manager) Backup(ctx context.Context, path string) error {
+	err := m.update(ctx, func(tx *store.Tx) error {
+		return tx.Audit(ctx, systemEvent("BACKUP_MADE", "A backup of the database was made"))
+	})
+	if err != nil {
+		return err
+	}
+	return m.store.Backup(ctx, path)
+}
