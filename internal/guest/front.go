@@ -21,11 +21,12 @@ type front struct {
 	listen  net.Listener
 	forward int
 	config  *tls.Config
-	owner   func(port int) ([]uint64, error)
+	owner   func(port int) (portOwner, error)
 	log     *Log
 
-	mu   sync.Mutex
-	last string // last trouble that was logged, so that a flood is one line
+	mu     sync.Mutex
+	last   string // last trouble that was logged, so that a flood is one line
+	warned bool   // that the plain port can be reached
 }
 
 const (
@@ -47,7 +48,7 @@ func refuseHostNetwork(proc string, fronts []workload.Front) error {
 
 // openFront listens; certificate is asked at every handshake, so that a renewal
 // needs no restart. Tickets are off: every session shows the certificate.
-func openFront(ctx context.Context, f workload.Front, certificate func() *tls.Certificate, owner func(int) ([]uint64, error), log *Log) (*front, error) {
+func openFront(ctx context.Context, f workload.Front, certificate func() *tls.Certificate, owner func(int) (portOwner, error), log *Log) (*front, error) {
 	var config net.ListenConfig
 	l, err := config.Listen(ctx, "tcp", net.JoinHostPort("", strconv.Itoa(f.Listen)))
 	if err != nil {
@@ -123,7 +124,7 @@ func (f *front) handle(ctx context.Context, raw net.Conn) {
 // dial connects to the program's port and makes sure before and after that the
 // same sockets, all of them the program's, listen there.
 func (f *front) dial(ctx context.Context) (*net.TCPConn, error) {
-	before, err := f.owner(f.forward)
+	before, err := f.listening(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("TLS front: nothing is forwarded to port %d: %w", f.forward, err)
 	}
@@ -132,14 +133,44 @@ func (f *front) dial(ctx context.Context) (*net.TCPConn, error) {
 		return nil, fmt.Errorf("TLS front: %w", err)
 	}
 	after, err := f.owner(f.forward)
-	if err == nil && !slices.Equal(before, after) {
+	if err == nil && !slices.Equal(before.inodes, after.inodes) {
 		err = errors.New("the listening socket has changed meanwhile")
 	}
 	if err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("TLS front: nothing is forwarded to port %d: %w", f.forward, err)
 	}
+	f.expose(after)
 	return conn, nil
+}
+
+// listening waits a little for a program that has not opened its port yet.
+func (f *front) listening(ctx context.Context) (portOwner, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	poll := time.NewTicker(50 * time.Millisecond)
+	defer poll.Stop()
+	for {
+		owner, err := f.owner(f.forward)
+		if !errors.Is(err, errNotListening) {
+			return owner, err
+		}
+		select {
+		case <-poll.C:
+		case <-ctx.Done():
+			return owner, err
+		}
+	}
+}
+
+// expose says once that there is a way around TLS.
+func (f *front) expose(owner portOwner) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if owner.exposed && !f.warned {
+		f.warned = true
+		f.log.Printf("the program's port %d listens on more than loopback: whoever reaches this container's network reaches it without TLS; do not publish it", f.forward)
+	}
 }
 
 func dialLoopback(ctx context.Context, port int) (*net.TCPConn, error) {

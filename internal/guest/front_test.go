@@ -22,7 +22,7 @@ import (
 type frontRig struct {
 	*office
 	address string
-	owner   atomic.Pointer[func(int) ([]uint64, error)]
+	owner   atomic.Pointer[func(int) (portOwner, error)]
 	cert    atomic.Pointer[tls.Certificate]
 	roots   *x509.CertPool
 	stop    context.CancelFunc
@@ -49,7 +49,7 @@ func newFrontRig(t *testing.T, program func(net.Conn)) *frontRig {
 	ctx, stop := context.WithCancel(t.Context())
 	r.stop = stop
 	f, err := openFront(ctx, workload.Front{Listen: 0, Forward: l.Addr().(*net.TCPAddr).Port}, r.cert.Load,
-		func(port int) ([]uint64, error) { return (*r.owner.Load())(port) }, r.log)
+		func(port int) (portOwner, error) { return (*r.owner.Load())(port) }, r.log)
 	must(t, err)
 	_, port, err := net.SplitHostPort(f.listen.Addr().String())
 	must(t, err)
@@ -67,7 +67,7 @@ func (r *frontRig) renew(t *testing.T) {
 }
 
 func (r *frontRig) own(err error) {
-	f := func(int) ([]uint64, error) { return []uint64{1}, err }
+	f := func(int) (portOwner, error) { return portOwner{inodes: []uint64{1}}, err }
 	r.owner.Store(&f)
 }
 
@@ -170,7 +170,7 @@ func TestFrontRefuses(t *testing.T) {
 		t.Parallel()
 		r := newFrontRig(t, secret)
 		inode := uint64(0)
-		f := func(int) ([]uint64, error) { inode++; return []uint64{inode}, nil }
+		f := func(int) (portOwner, error) { inode++; return portOwner{inodes: []uint64{inode}}, nil }
 		r.owner.Store(&f)
 		conn := r.dial(t)
 		conn.Write([]byte("secret"))

@@ -140,7 +140,6 @@ func (g *guest) prove(ctx context.Context) error {
 	if _, err := g.inspect(ctx, world); err != nil {
 		return err
 	}
-	g.image.manifest.Files = nil
 	return nil
 }
 
@@ -190,6 +189,9 @@ func (g *guest) dial(ctx context.Context) (TEE, error) {
 func (g *guest) verify(ctx context.Context) (*World, error) {
 	begun := g.Clock.Now()
 	world := NewWorld(g.image.manifest)
+	if err := g.image.shrink(); err != nil {
+		return nil, err
+	}
 	done, err := g.inspect(ctx, world)
 	if err != nil {
 		return nil, err
@@ -323,7 +325,7 @@ func (g *guest) start(ctx context.Context, l *launch, fronts []*front) (int, err
 	for _, k := range g.keepers {
 		g.work.Go(func() { k.run(ctx) })
 	}
-	debug.FreeOSMemory() // the manifest of a large image is no longer needed
+	debug.FreeOSMemory() // the list of a large image's files is no longer needed
 	code, err := g.signals.supervise(p, time.Duration(m.Exec.StopGrace)*time.Second)
 	if output != nil {
 		output.finish()

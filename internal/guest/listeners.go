@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -19,22 +20,17 @@ type listener struct {
 	inode   uint64
 }
 
-// reachable reports whether a connection to loopback can end at l.
-func (l listener) reachable() bool {
-	a := l.address
-	if len(a) == 16 {
-		if mapped := string(a[:12]) == "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff\xff"; !mapped {
-			for _, b := range a[:15] {
-				if b != 0 {
-					return false
-				}
-			}
-			return a[15] <= 1 // :: and ::1
-		}
-		a = a[12:]
-	}
-	return a[0] == 127 || a[0]|a[1]|a[2]|a[3] == 0
+// ip returns the address as 4 bytes where it is one of IPv4, also inside IPv6.
+func (l listener) ip() netip.Addr {
+	a, _ := netip.AddrFromSlice(l.address) // 4 or 16 bytes: parseListener has seen to it
+	return a.Unmap()
 }
+
+// loopback reports whether l can be reached from this network namespace only.
+func (l listener) loopback() bool { return l.ip().IsLoopback() }
+
+// reachable reports whether a connection to loopback can end at l.
+func (l listener) reachable() bool { return l.ip().IsLoopback() || l.ip().IsUnspecified() }
 
 // listenersOn returns the sockets that listen on port, from /proc/net/tcp and tcp6.
 func listenersOn(proc string, port int) ([]listener, error) {

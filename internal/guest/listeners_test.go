@@ -102,11 +102,11 @@ func TestOwnership(t *testing.T) {
 	defer l.Close()
 	port := l.Addr().(*net.TCPAddr).Port
 	own := &ownership{proc: "/proc", self: os.Getppid()}
-	inodes, err := own.check(port)
-	if err != nil || len(inodes) != 1 {
-		t.Fatalf("own listener: %v, %v", inodes, err)
+	first, err := own.check(port)
+	if err != nil || len(first.inodes) != 1 || first.exposed {
+		t.Fatalf("own listener: %v, %v", first, err)
 	}
-	if again, err := own.check(port); err != nil || !slices.Equal(again, inodes) {
+	if again, err := own.check(port); err != nil || !slices.Equal(again.inodes, first.inodes) {
 		t.Errorf("second time: %v, %v", again, err)
 	}
 	// Seen by a guest that has not started us, the port is squatted.

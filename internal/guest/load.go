@@ -44,6 +44,19 @@ func load(root string) (*image, []byte, error) {
 	return i, raw, nil
 }
 
+// shrink lets go of the list of files: what stays in memory for the program's
+// life is a copy of the rest. The strings of a manifest share one buffer.
+func (i *image) shrink() error {
+	rest := *i.manifest
+	rest.Files = rest.Files[:1] // a manifest has at least the root folder
+	raw, err := workload.Encode(&rest)
+	if err != nil {
+		return err
+	}
+	i.manifest, err = workload.Decode(raw)
+	return err
+}
+
 // bytes reads the manifest again, for a TEE that has forgotten this process.
 func (i *image) bytes() (manifest, sigstruct []byte, err error) {
 	raw, err := readOwn(i.root, workload.ManifestPath, workload.MaxSize)

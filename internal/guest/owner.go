@@ -12,6 +12,12 @@ import (
 // errNotListening means that the program has not opened its port (yet).
 var errNotListening = errors.New("nobody listens there")
 
+// portOwner is what listens on a port when all of it is the program's.
+type portOwner struct {
+	inodes  []uint64 // of the sockets, sorted
+	exposed bool     // one of them can be reached from outside without TLS
+}
+
 // ownership answers whether a port on loopback belongs to the program (security
 // decision S17): another container in a shared network namespace, or a process
 // of the host, must not receive what the TLS front has decrypted.
@@ -26,14 +32,15 @@ type ownership struct {
 // check returns the sockets behind port when all of them belong to the program.
 // A socket belongs to it when its owner is the user of one of its processes and
 // it is open in one of them, as far as the kernel lets this process see that.
-func (o *ownership) check(port int) ([]uint64, error) {
+func (o *ownership) check(port int) (portOwner, error) {
 	listeners, err := listenersOn(o.proc, port)
 	if err != nil {
-		return nil, err
+		return portOwner{}, err
 	}
+	exposed := slices.ContainsFunc(listeners, func(l listener) bool { return !l.loopback() })
 	listeners = slices.DeleteFunc(listeners, func(l listener) bool { return !l.reachable() })
 	if len(listeners) == 0 {
-		return nil, errNotListening
+		return portOwner{}, errNotListening
 	}
 	inodes := make([]uint64, len(listeners))
 	for i, l := range listeners {
@@ -41,19 +48,19 @@ func (o *ownership) check(port int) ([]uint64, error) {
 	}
 	slices.Sort(inodes)
 	if o.seen(inodes) {
-		return inodes, nil
+		return portOwner{inodes, exposed}, nil
 	}
 	processes, err := family(o.proc, o.self)
 	if err != nil {
-		return nil, err
+		return portOwner{}, err
 	}
 	for _, l := range listeners {
 		if err := o.belongs(l, processes); err != nil {
-			return nil, fmt.Errorf("port %d: %w", port, err)
+			return portOwner{}, fmt.Errorf("port %d: %w", port, err)
 		}
 	}
 	o.remember(inodes)
-	return inodes, nil
+	return portOwner{inodes, exposed}, nil
 }
 
 func (o *ownership) seen(inodes []uint64) bool {

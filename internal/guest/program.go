@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -59,11 +60,9 @@ func (l *launch) start() (*program, error) {
 // has; on a terminal, where that session belongs to this process, into the
 // foreground process group.
 func (l *launch) attributes() *syscall.SysProcAttr {
-	groups := l.exec.Groups
-	if groups == nil {
-		groups = []uint32{}
-	}
-	attributes := &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: l.exec.UID, Gid: l.exec.GID, Groups: groups}}
+	attributes := &syscall.SysProcAttr{Credential: &syscall.Credential{
+		Uid: l.exec.UID, Gid: l.exec.GID, Groups: l.exec.Groups, NoSetGroups: hasGroups(l.exec.Groups),
+	}}
 	if _, err := unix.IoctlGetTermios(int(l.stdio[0].Fd()), unix.TCGETS); err == nil {
 		if _, err := unix.IoctlGetInt(int(l.stdio[0].Fd()), unix.TIOCGPGRP); err == nil {
 			attributes.Setpgid, attributes.Foreground, attributes.Ctty = true, true, 0
@@ -72,6 +71,17 @@ func (l *launch) attributes() *syscall.SysProcAttr {
 	}
 	attributes.Setsid = true
 	return attributes
+}
+
+// hasGroups reports whether this process has exactly these groups already: a
+// user namespace with a single group forbids setting even those.
+func hasGroups(want []uint32) bool {
+	have, err := os.Getgroups()
+	if err != nil {
+		return false
+	}
+	slices.Sort(have)
+	return slices.EqualFunc(have, want, func(h int, w uint32) bool { return uint32(h) == w })
 }
 
 func exitCode(err error) int {
