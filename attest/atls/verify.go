@@ -142,6 +142,7 @@ func (c *check) chain(chain []*x509.Certificate) {
 		return
 	}
 	c.out.Chain = found[0]
+	c.notChecked = append(c.notChecked, "certificate_revocation: the zone's revocation list was not asked for")
 	c.rule("certificate_chain", wanted, fmt.Sprintf("issued by %q under %q", found[0][1].Subject.CommonName, root.Subject.CommonName), true, "")
 	c.window(found[0])
 }

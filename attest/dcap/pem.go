@@ -125,13 +125,16 @@ func isHex(b []byte) bool {
 
 // checkWindow reports a time outside from..to, both ends included.
 func checkWindow(what string, from, to, at time.Time) error {
-	if at.Before(from) {
-		return fmt.Errorf("%s is not valid before %s", what, stamp(from))
+	var err error
+	switch {
+	case at.Before(from):
+		err = fmt.Errorf("%s is not valid before %s", what, stamp(from))
+	case at.After(to):
+		err = fmt.Errorf("%s expired at %s", what, stamp(to))
+	default:
+		return nil
 	}
-	if at.After(to) {
-		return fmt.Errorf("%s expired at %s", what, stamp(to))
-	}
-	return nil
+	return &adviceError{err, "judged at " + stamp(at) + "; get a current one, or name the time at which the evidence was made"}
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

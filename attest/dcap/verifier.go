@@ -40,6 +40,7 @@ func Verify(raw []byte, o Options) (*attest.Result, error) {
 type Verifier struct {
 	anchor     anchor
 	rootWanted string // for the rule
+	rootSeen   string // for the rule
 	simulated  bool
 	tcbInfo    signedBody[*TCBInfo]
 	identity   signedBody[*EnclaveIdentity]
@@ -89,6 +90,7 @@ func NewVerifier(root *x509.Certificate, c *Collateral, simulated bool) *Verifie
 	v.rootWanted = "a trusted root"
 	if v.anchor.err == nil {
 		v.rootWanted = "a chain to " + name(root)
+		v.rootSeen = fmt.Sprintf("%s, key sha256:%x…", name(root), shortKey(root))
 	}
 	signer := v.anchor.newSigner(c.TCBInfoChain)
 	v.tcbInfo = readSigned(signer, "tcbInfo", c.TCBInfo, ParseTCBInfo)
@@ -113,7 +115,7 @@ func NewVerifier(root *x509.Certificate, c *Collateral, simulated bool) *Verifie
 	if len(c.PCKChain) > 0 {
 		v.pckChain, v.pckErr = parseChain(c.PCKChain)
 	} else {
-		v.pckErr = errors.New("the collateral holds none either")
+		v.pckErr = errors.New("there is none")
 	}
 	return v
 }
@@ -230,7 +232,10 @@ func (v *Verifier) chain(q *Quote) (*pckChain, error) {
 		return p, nil
 	case CertPPIDPlain, CertPPIDRSA2048, CertPPIDRSA3072:
 		if v.pckErr != nil {
-			return nil, fmt.Errorf("the quote names its PCK certificate by PPID only (certification data type %d) and %w", q.CertType, v.pckErr)
+			return nil, &adviceError{
+				fmt.Errorf("the quote names its PCK certificate by PPID only (certification data type %d), and of the collateral's: %w", q.CertType, v.pckErr),
+				"add the platform's PCK certificate and its chain to the collateral; Intel's service gives it to the platform's owner",
+			}
 		}
 		p := v.newChain(v.pckChain, v.pckIssuers)
 		p.err = errors.Join(p.err, checkPPID(q, p))

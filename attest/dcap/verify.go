@@ -52,11 +52,25 @@ func (c *check) rule(name, wanted, seen string, err error, advice string) {
 	r := attest.Rule{Name: name, Wanted: wanted, Seen: seen, OK: err == nil}
 	if err != nil {
 		r.Seen, r.Advice = strings.ReplaceAll(err.Error(), "\n", "; "), advice
+		var better *adviceError
+		if errors.As(err, &better) {
+			r.Advice = better.advice
+		}
 	}
 	c.rules = append(c.rules, r)
 }
 
-var errNoPCK = errors.New("not checked, as there is no PCK certificate")
+// adviceError is an error whose cause calls for other advice than its rule's usual one.
+type adviceError struct {
+	error
+	advice string
+}
+
+var (
+	errNoPCK     = &adviceError{errors.New("not checked, as there is no PCK certificate"), "see the rule pck_chain"}
+	errNoTCBInfo = &adviceError{errors.New("not checked, as there is no authentic TCB info"), "see the rule tcb_info_signature"}
+	errNoQE      = &adviceError{errors.New("not checked, as there is no authentic QE identity"), "see the rule qe_identity_signature"}
+)
 
 func (c *check) run() {
 	c.format()
@@ -78,7 +92,7 @@ func (c *check) format() {
 
 func (c *check) chain() {
 	pck, err := c.v.chain(c.q)
-	rootErr := err
+	var rootErr error = errNoPCK
 	if pck != nil {
 		c.pck = pck
 		rootErr = pck.rootErr
@@ -93,10 +107,10 @@ func (c *check) chain() {
 		if pck != nil {
 			rootErr = join(rootErr, checkWindows(c.at, pck.roots...))
 		}
-	} else if rootErr == nil {
+	} else {
 		rootErr = a.err
 	}
-	c.rule("root_trusted", c.v.rootWanted, "it leads there", rootErr, adviceRoot)
+	c.rule("root_trusted", c.v.rootWanted, c.v.rootSeen, rootErr, adviceRoot)
 
 	seen := ""
 	if pck != nil {
@@ -162,7 +176,10 @@ func checkNotRevoked(crl *x509.RevocationList, cert *x509.Certificate) error {
 	for i := range crl.RevokedCertificateEntries {
 		e := &crl.RevokedCertificateEntries[i]
 		if e.SerialNumber.Cmp(cert.SerialNumber) == 0 {
-			return fmt.Errorf("%s, serial number %x, was revoked at %s", name(cert), cert.SerialNumber, stamp(e.RevocationTime))
+			return &adviceError{
+				fmt.Errorf("%s, serial number %x, was revoked at %s", name(cert), cert.SerialNumber, stamp(e.RevocationTime)),
+				"do not trust this any more: its maker has revoked it",
+			}
 		}
 	}
 	return nil
@@ -177,9 +194,8 @@ func (c *check) tcbInfo() {
 	c.rule("tcb_info_signature", "a TCB info signed under the trusted root", t.signedBy, err, adviceCollateral)
 
 	if t.body == nil {
-		err = errors.New("not checked, as there is no authentic TCB info")
-		c.rule("tcb_info_current", "a TCB info that is valid at the time", "", err, adviceCollateral)
-		c.rule("tcb_info_match", "a TCB info for this platform", "", err, adviceCollateral)
+		c.rule("tcb_info_current", "a TCB info that is valid at the time", "", errNoTCBInfo, "")
+		c.rule("tcb_info_match", "a TCB info for this platform", "", errNoTCBInfo, "")
 		return
 	}
 	c.rule("tcb_info_current", "a TCB info that is valid at the time", t.period, checkWindow("the TCB info", t.body.IssueDate, t.body.NextUpdate, c.at), adviceCollateral)
@@ -210,9 +226,8 @@ func (c *check) qeIdentity() {
 	}
 	c.rule("qe_identity_signature", "a QE identity signed under the trusted root", e.signedBy, err, adviceCollateral)
 	if e.body == nil {
-		err = errors.New("not checked, as there is no authentic QE identity")
-		c.rule("qe_identity_current", "a QE identity that is valid at the time", "", err, adviceCollateral)
-		c.rule("qe_identity", "the quoting enclave of the QE identity", "", err, adviceCollateral)
+		c.rule("qe_identity_current", "a QE identity that is valid at the time", "", errNoQE, "")
+		c.rule("qe_identity", "the quoting enclave of the QE identity", "", errNoQE, "")
 		return
 	}
 	b := e.body
@@ -245,7 +260,7 @@ func (c *check) signatures() {
 	if want := c.q.QEReportData(); c.q.QEReport.ReportData != want {
 		err = fmt.Errorf("report data %x…", c.q.QEReport.ReportData[:8])
 	}
-	c.rule("qe_report_data", "a QE report that holds the hash of the attestation key", "it does", err, adviceTampered)
+	c.rule("qe_report_data", "a QE report that holds the hash of the attestation key", "the hash of this quote's attestation key", err, adviceTampered)
 
 	key, err := publicKey(&c.q.AttestationKey)
 	if signed := c.q.SignedBytes(); err == nil && !verifyRaw(key, signed[:], &c.q.Signature) {
@@ -259,9 +274,9 @@ func (c *check) level() {
 	var err error
 	switch {
 	case c.tcb.Platform == "":
-		err = errors.New("not known, as there is no authentic TCB info for this platform")
+		err = &adviceError{errors.New("not known, as there is no authentic TCB info for this platform"), "see the rules tcb_info_signature and tcb_info_match"}
 	case c.tcb.QE == "":
-		err = errors.New("not known for the quoting enclave, as no authentic QE identity names it")
+		err = &adviceError{errors.New("not known for the quoting enclave, as no authentic QE identity names it"), "see the rules qe_identity_signature and qe_identity"}
 	case c.tcb.Overall == NotSupported:
 		err = errors.New("no level of the TCB info or QE identity matches (TCBNotSupported)")
 	case c.tcb.Overall == Revoked:

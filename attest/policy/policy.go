@@ -127,9 +127,9 @@ func rule(name, wanted, seen string, ok bool, advice string) attest.Rule {
 
 // Kind refuses simulated evidence unless it was asked for (security decision S11).
 func Kind(c *attest.Claims, allowSimulated bool) attest.Rule {
-	wanted, seen := "evidence of hardware", "evidence of hardware"
+	wanted, seen := "evidence that is not simulated", "not simulated"
 	if allowSimulated {
-		wanted = "evidence of hardware, or simulated evidence"
+		wanted = "evidence of hardware or of the simulation"
 	}
 	if c.Simulated {
 		seen = "simulated evidence: no hardware protects the program"

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"hitoku.dev/attest"
+	"hitoku.dev/attest/dcap"
 	"hitoku.dev/attest/policy"
 	"hitoku.dev/internal/image"
 	"hitoku.dev/internal/verify"
@@ -96,13 +97,13 @@ Exit codes: 0 accepted, 1 refused, 2 wrong usage.`,
 	f.StringVar(&o.simulatedRoot, "trust-simulated-root", "", "PEM file of an account's simulated root; for tests only")
 	f.StringArrayVar(&o.measurements, "measurement", nil, "accept this measurement, hexadecimal (repeatable)")
 	f.StringArrayVar(&o.signers, "signer", nil, "accept this signer (MRSIGNER), hexadecimal (repeatable)")
-	f.StringVar(&o.image, "image", "", "measure this image, converted or not, and accept its measurement only")
+	f.StringVar(&o.image, "image", "", "measure this confidential image and accept its measurement only")
 	f.StringVar(&o.name, "name", "", "DNS name that the certificate must be for (default: the host of the address)")
 	f.StringVar(&o.at, "at", "", "judge as of this time, RFC 3339 (default: now)")
 	f.StringVar(&o.collateral, "collateral", "", "JSON file, or folder with the answers of the maker's service")
 	f.StringVar(&o.nonce, "nonce", "", "nonce that the evidence answers, hexadecimal; in a bare quote the beginning of the report data")
 	f.StringVar(&o.reportData, "report-data", "", "the 64 bytes that the evidence was made over, hexadecimal")
-	f.StringArrayVar(&o.tcbStatuses, "tcb-status", nil, "accept this TCB status instead of UpToDate (repeatable)")
+	f.StringArrayVar(&o.tcbStatuses, "tcb-status", nil, "accept this TCB status besides UpToDate, for example SWHardeningNeeded (repeatable)")
 	f.BoolVar(&o.allowDebug, "allow-debug", false, "accept a TEE whose memory can be read")
 	o.registry.register(f)
 	f.BoolVar(&o.json, "json", false, "print JSON instead of a report")
@@ -120,7 +121,10 @@ func (o *verifyOptions) parse(target string) (*verify.Options, error) {
 			return nil, fmt.Errorf("verify: %s: wanted https://HOST:PORT and nothing else", target)
 		}
 	}
-	p := policy.Policy{AllowDebug: o.allowDebug, TCBStatuses: o.tcbStatuses}
+	p := policy.Policy{AllowDebug: o.allowDebug}
+	if len(o.tcbStatuses) > 0 {
+		p.TCBStatuses = append([]string{dcap.UpToDate}, o.tcbStatuses...)
+	}
 	var err error
 	list := func(flag string, texts []string) (out [][]byte) {
 		for _, s := range texts {

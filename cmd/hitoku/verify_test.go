@@ -64,7 +64,7 @@ func TestVerifyCommand(t *testing.T) {
 		"missing root":       {args: with("--root", "/none"), code: 2},
 		"root of several":    {args: with("--root", chain), code: 2},
 		"missing collateral": {args: with("--collateral", "/none"), code: 2},
-		"TCB status named":   {args: with("--tcb-status", "OutOfDate"), code: 1, out: "tcb_status"},
+		"TCB status named":   {args: with("--tcb-status", "OutOfDate"), out: "ACCEPTED"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
