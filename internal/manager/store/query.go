@@ -194,6 +194,26 @@ func list[T any, P pointer[T]](ctx context.Context, tx *Tx, account string, q Qu
 	return page, nil
 }
 
+// find returns the rows for which every condition holds, in the table's order.
+func find[T any, P pointer[T]](ctx context.Context, tx *Tx, account string, conditions []Condition) ([]*T, error) {
+	m := P(new(T))
+	t, q := m.table(), Query{Where: conditions}
+	b := &builder{columns: columns(m.fields(), false)}
+	where := b.conditions(account, t.global, q) + b.order(t, q)
+	if b.err != nil {
+		return nil, b.err
+	}
+	rows, err := query[T, P](ctx, tx, where, b.args...)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]*T, len(rows))
+	for i, r := range rows {
+		out[i] = (*T)(r)
+	}
+	return out, nil
+}
+
 func count(ctx context.Context, tx *Tx, t table, where string, args []any) (int, error) {
 	var n int
 	if err := tx.q.QueryRowContext(ctx, "SELECT COUNT(*) FROM "+t.name+" "+where, args...).Scan(&n); err != nil {

@@ -26,8 +26,7 @@ func (r Rows[T, P]) List(ctx context.Context, account string, q Query) (Page[T],
 
 // Find returns the rows for which every condition holds.
 func (r Rows[T, P]) Find(ctx context.Context, account string, where ...Condition) ([]*T, error) {
-	page, err := list[T, P](ctx, r.tx, account, Query{Where: where})
-	return page.Items, err
+	return find[T, P](ctx, r.tx, account, where)
 }
 
 // Insert stores a new row; ErrExists when its id or a unique value of it is taken.
@@ -63,8 +62,7 @@ func (r Globals[T, P]) List(ctx context.Context, q Query) (Page[T], error) {
 
 // Find returns the rows for which every condition holds.
 func (r Globals[T, P]) Find(ctx context.Context, where ...Condition) ([]*T, error) {
-	page, err := list[T, P](ctx, r.tx, "", Query{Where: where})
-	return page.Items, err
+	return find[T, P](ctx, r.tx, "", where)
 }
 
 // Insert stores a new row; ErrExists when its id or a unique value of it is taken.
