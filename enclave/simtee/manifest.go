@@ -1,6 +1,7 @@
 package simtee
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 )
@@ -52,8 +53,19 @@ func (s *manifestScanner) Write(p []byte) (int, error) {
 	if s.err != nil {
 		return len(p), nil
 	}
-	for i, c := range p {
-		if !s.step(c) {
+	for i := 0; i < len(p); i++ {
+		if s.state == scanNString { // most of a manifest; skip to where it may end
+			n := bytes.IndexByte(p[i:], '"')
+			if n < 0 {
+				n = len(p) - i
+			}
+			if bytes.IndexByte(p[i:i+n], '\\') < 0 {
+				if i += n; i == len(p) {
+					break
+				}
+			}
+		}
+		if c := p[i]; !s.step(c) {
 			if s.err == nil {
 				s.err = fmt.Errorf("byte %d (%q) is out of place", s.at+int64(i), c)
 			}
@@ -83,18 +95,18 @@ func (s *manifestScanner) digest() (string, error) {
 func (s *manifestScanner) step(c byte) bool {
 	switch s.state {
 	case scanNString:
-		switch {
-		case c == '"':
+		switch c {
+		case '"':
 			s.state = scanNested
-		case c == '\\':
+		case '\\':
 			s.state = scanNEscape
 		}
-		return c >= 0x20
+		return true
 	case scanNested:
 		return s.nested(c)
 	case scanNEscape:
 		s.state = scanNString
-		return c >= 0x20
+		return true
 	case scanString:
 		switch {
 		case c == '"':

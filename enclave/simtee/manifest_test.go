@@ -50,6 +50,7 @@ func TestManifestScanner(t *testing.T) {
 		{"too deep", `{"a":` + strings.Repeat("[", 65) + strings.Repeat("]", 65) + `,"guest":` + d + `}`, false},
 		{"deep", `{"a":` + strings.Repeat("[{", 32) + strings.Repeat("}]", 32) + `,"guest":` + d + `}`, true},
 		{"long name", `{"a` + strings.Repeat("a", 64) + `":1,"guest":` + d + `}`, false},
+		{"escapes inside", `{"a":["\\","\"","\\\"","x\\"],"guest":` + d + `}`, true},
 		{"control character", "{\"a\":\"\n\",\"guest\":" + d + "}", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -22,9 +22,11 @@ type process struct {
 	start    uint64 // clock ticks between boot and its start; with pid it names a process
 	pidfd    *os.File
 	dir      *os.File
+	hashed   *hashed // nil until the program was hashed
 }
 
 func (p *process) close() {
+	p.forget()
 	p.pidfd.Close()
 	p.dir.Close()
 }

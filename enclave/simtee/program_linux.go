@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,6 +22,7 @@ type program struct {
 	path   string // in the process's own mount namespace, for messages only
 	digest string // SHA-256 of the open file, lower-case hexadecimal
 	inode  [2]uint64
+	static bool // brings all its code itself
 }
 
 // observe looks at everything that must hold of a caller before it is trusted
@@ -45,7 +47,7 @@ func (p *process) observe() (*program, error) {
 	return prog, p.same()
 }
 
-// readProgram hashes the open file behind /proc/PID/exe, not what its path
+// readProgram looks at the open file behind /proc/PID/exe, not at what its path
 // leads to now.
 func (p *process) readProgram() (*program, error) {
 	f, err := p.open("exe", unix.O_NONBLOCK)
@@ -58,11 +60,51 @@ func (p *process) readProgram() (*program, error) {
 		}
 		return nil, err
 	}
-	defer f.Close()
+	keep := false
+	defer func() {
+		if !keep {
+			f.Close()
+		}
+	}()
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err
 	}
+	prog := p.unchanged(info)
+	if prog == nil {
+		if prog, err = p.hash(f, info); err != nil {
+			return nil, err
+		}
+		keep = p.remember(f, info, prog, time.Now())
+	}
+	err = p.checkText(prog.path, prog.static)
+	if same := p.executes(info); same != nil {
+		return nil, same // then the text was another program's
+	}
+	return prog, err
+}
+
+// executes refuses when the program is no longer the file of info.
+func (p *process) executes(info os.FileInfo) error {
+	f, err := p.open("exe", unix.O_PATH)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	now, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if !os.SameFile(info, now) {
+		return &RefusedError{
+			Rule: "caller_program", Wanted: "one program", Seen: "another one while it was looked at",
+			Advice: "connect after the last execve(2)",
+		}
+	}
+	return nil
+}
+
+func (p *process) hash(f *os.File, info os.FileInfo) (*program, error) {
 	if size := info.Size(); !info.Mode().IsRegular() || size > maxProgram {
 		return nil, &RefusedError{
 			Rule: "caller_program", Wanted: fmt.Sprintf("a regular file of at most %d bytes", maxProgram), Seen: fmt.Sprintf("%v of %d bytes", info.Mode().Type(), size),
@@ -72,24 +114,12 @@ func (p *process) readProgram() (*program, error) {
 	if _, err := io.CopyBuffer(h, io.LimitReader(f, maxProgram), make([]byte, 256<<10)); err != nil {
 		return nil, fmt.Errorf("process %d: program: %w", p.pid, err)
 	}
-	prog := &program{digest: hex.EncodeToString(h.Sum(nil)), inode: inodeOf(info)}
+	prog := &program{digest: hex.EncodeToString(h.Sum(nil)), inode: inodeOf(info), static: isStatic(f)}
+	var err error
 	if prog.path, err = os.Readlink(fmt.Sprintf("/proc/self/fd/%d", f.Fd())); err != nil {
 		return nil, fmt.Errorf("process %d: program: %w", p.pid, err)
 	}
-	err = p.checkText(prog.path, isStatic(f))
-	// An execve(2) in between would have shown the text of another program.
-	if again, err := p.open("exe", unix.O_NONBLOCK); err != nil {
-		return nil, err
-	} else if info2, err := again.Stat(); err != nil || !os.SameFile(info, info2) {
-		again.Close()
-		return nil, &RefusedError{
-			Rule: "caller_program", Wanted: "one program, " + prog.path, Seen: "another one while it was looked at",
-			Advice: "connect after the last execve(2)",
-		}
-	} else {
-		again.Close()
-	}
-	return prog, err
+	return prog, nil
 }
 
 // isStatic reports whether a program brings all its code itself.

@@ -65,6 +65,7 @@ func (r *registry) release(p *process) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e := r.entries[p.key()]
+	p.forget()
 	if e.closed = true; !e.measured {
 		p.close()
 		delete(r.entries, p.key())

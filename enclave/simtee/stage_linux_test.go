@@ -111,7 +111,7 @@ func newStage(t testing.TB, options ...func(*ServerOptions)) *stage {
 		t.Fatal(err)
 	}
 	s.manifest = s.write("manifest.json", manifestFor(t, s.genuine))
-	s.sign("sigstruct", func(*sgx.Params) {})
+	s.sign("sigstruct", nil)
 	o := ServerOptions{Log: slog.New(slog.NewTextHandler(s.log, nil))}
 	for _, f := range options {
 		f(&o)
@@ -180,7 +180,9 @@ func (s *stage) sign(name string, edit func(*sgx.Params)) string {
 	}
 	s.measurement = sha256.Sum256(manifest)
 	p := sgx.Params{EnclaveHash: s.measurement, ISVProdID: 3, ISVSVN: 4}
-	edit(&p)
+	if edit != nil {
+		edit(&p)
+	}
 	sig, err := sgx.Sign(s.t.Context(), p, sgx.KeySigner{Key: key})
 	if err != nil {
 		s.t.Fatal(err)

@@ -109,6 +109,12 @@ func (p *program) obey(command string, args []string) (string, error) {
 	case "evidence/1": // purpose
 		quote, err := p.tee.Evidence(ctx, binding(args[0]))
 		return hex.EncodeToString(quote), err
+	case "repeat/1": // evidence so many times
+		n, err := strconv.Atoi(args[0])
+		for i := 0; i < n && err == nil; i++ {
+			_, err = p.tee.Evidence(context.Background(), binding("app"))
+		}
+		return "", err
 	case "seal/2": // m or s, SVN
 		svn, err := strconv.ParseUint(args[1], 10, 16)
 		if err != nil {

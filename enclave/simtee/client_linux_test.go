@@ -1,0 +1,212 @@
+package simtee
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"hitoku.dev/attest"
+	"hitoku.dev/enclave"
+	"hitoku.dev/enclave/enclavetest"
+	"hitoku.dev/enclave/simtee/internal/proto"
+)
+
+// inProcess makes this test process the guest of a stage.
+func inProcess(t testing.TB, options ...func(*ServerOptions)) *stage {
+	t.Helper()
+	s := newStage(t, append(options, func(o *ServerOptions) { o.UserNamespace = UserNamespaceOwn })...)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.manifest = s.write("manifest.json", manifestFor(t, self))
+	s.sigstruct = ""
+	s.sign("sigstruct", nil)
+	return s
+}
+
+// open connects to a new server of the platform, since one server measures a process once.
+func (s *stage) open(t testing.TB, p *Platform) enclave.TEE {
+	t.Helper()
+	s.server = NewServer(p, ServerOptions{UserNamespace: UserNamespaceOwn})
+	dir, err := os.MkdirTemp(s.dir, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.serve(filepath.Base(dir))
+	return s.measured(t)
+}
+
+func (s *stage) measured(t testing.TB) *Client {
+	t.Helper()
+	c, err := Dial(t.Context(), s.socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Measure(t.Context(), read(t, s.manifest), read(t, s.sigstruct)); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestConformance(t *testing.T) {
+	t.Parallel()
+	s := inProcess(t)
+	other := newPlatform(t, 3, s.authority)
+	enclavetest.Run(t, enclavetest.Driver{
+		Open:          func(t testing.TB) enclave.TEE { return s.open(t, s.platform) },
+		OpenElsewhere: func(t testing.TB) enclave.TEE { return s.open(t, other) },
+		Verify:        func(t testing.TB, b []byte) *attest.Result { return verify(t, b, s.authority) },
+		Measurement:   s.measurement[:],
+		Signer:        s.mrSigner[:],
+		ProdID:        3,
+		SVN:           4,
+		Purposes:      []attest.Purpose{attest.PurposeAppTLS, attest.PurposeATLS, attest.PurposeLedgerMember, attest.PurposeApp},
+	})
+}
+
+// gate is a random source that waits at each challenge but the first two.
+type gate struct {
+	reads int
+	open  chan struct{}
+}
+
+func (g *gate) Read(b []byte) (int, error) {
+	if g.reads++; g.reads > 2 {
+		<-g.open
+	}
+	return rand.Read(b)
+}
+
+func TestClientGivesUpAndGoesOn(t *testing.T) {
+	t.Parallel()
+	g := &gate{open: make(chan struct{}, 8)}
+	s := inProcess(t, func(o *ServerOptions) { o.Rand = g })
+	c := s.measured(t)
+	defer c.Close()
+	for range 2 { // the second call waits for the reply that the first one is owed
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		if _, err := c.Evidence(ctx, binding(attest.PurposeApp)); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatal(err)
+		}
+		cancel()
+	}
+	close(g.open)
+	b := binding(attest.PurposeATLS)
+	raw, err := c.Evidence(t.Context(), b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data := b.ReportData()
+	if got := verify(t, raw, s.authority).Claims.ReportData; string(got) != string(data[:]) {
+		t.Error("the reply to another request was taken")
+	}
+}
+
+func TestCloseWhileWaiting(t *testing.T) {
+	t.Parallel()
+	g := &gate{open: make(chan struct{}, 8)}
+	s := inProcess(t, func(o *ServerOptions) { o.Rand = g })
+	c := s.measured(t)
+	done := make(chan error)
+	go func() {
+		_, err := c.Evidence(context.Background(), binding(attest.PurposeApp))
+		done <- err
+	}()
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-done; err == nil {
+		t.Error("evidence after Close")
+	}
+	if err := c.Close(); err == nil {
+		t.Error("closed twice")
+	}
+	close(g.open)
+}
+
+func TestDialFails(t *testing.T) {
+	t.Parallel()
+	if _, err := Dial(t.Context(), filepath.Join(t.TempDir(), "none")); err == nil || !strings.Contains(err.Error(), "node agent") {
+		t.Errorf("no server: %v", err)
+	}
+	for name, reply := range map[string]string{
+		"hangs up":   "",
+		"garbage":    "garbage",
+		"version":    `{"version":2}`,
+		"unknown":    `{"version":1,"x":1}`,
+		"duplicates": `{"version":1,"version":1}`,
+		"long":       `{"version":1` + strings.Repeat(" ", proto.MaxReply) + `}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if _, err := Dial(t.Context(), evilServer(t, reply)); err == nil {
+				t.Error("connected")
+			}
+		})
+	}
+	t.Run("silent", func(t *testing.T) {
+		t.Parallel()
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		defer cancel()
+		if _, err := Dial(ctx, evilServer(t, "silence")); !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+	})
+}
+
+// evilServer answers every connection with one packet.
+func evilServer(t *testing.T, reply string) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "simtee-evil-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	path := filepath.Join(dir, "s")
+	l, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: path, Net: "unixpacket"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		c, err := l.AcceptUnix()
+		if err != nil {
+			return
+		}
+		if reply == "silence" {
+			t.Cleanup(func() { c.Close() })
+			return
+		}
+		if reply != "" {
+			c.Write([]byte(reply))
+		}
+		c.Close()
+	}()
+	return path
+}
+
+// BenchmarkEvidence asks for quotes over the socket, the program hashed twice for each.
+func BenchmarkEvidence(b *testing.B) {
+	s := newStage(b)
+	g := s.start(b, s.genuine)
+	g.must("dial", s.socket)
+	g.must("measure", s.manifest, s.sigstruct)
+	info, err := os.Stat(s.genuine)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ResetTimer()
+	if got := g.must("repeat", fmt.Sprint(b.N)); got != "" {
+		b.Fatal(got)
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "quotes/s")
+	b.ReportMetric(float64(info.Size())/(1<<20), "MB_program")
+}
