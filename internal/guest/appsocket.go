@@ -21,7 +21,7 @@ import (
 )
 
 // appServer serves /run/hitoku/enclave.sock for the application: one JSON
-// object a line, one reply a line.
+// object a line, one reply a line. Package enclave/app is its client.
 //
 //	→ {"op":"evidence","user":BASE64 of 32 bytes,"nonce":BASE64 of 32 bytes}
 //	← {"evidence":BASE64 of the quote,"binding":BASE64 of the DER binding}

@@ -2,7 +2,7 @@
 package main
 
 import (
-	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"hitoku.dev/enclave/app"
 )
 
 func main() {
@@ -141,13 +143,10 @@ func echo(address string) {
 }
 
 func evidence() {
-	c, err := net.Dial("unix", "/run/hitoku/enclave.sock")
+	e, err := app.Get(context.Background(), app.Socket, [32]byte{1}, make([]byte, 32))
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)
 	}
-	b64 := strings.Repeat("A", 42) + "A="
-	fmt.Fprintf(c, `{"op":"evidence","user":%q,"nonce":%q}`+"\n", b64, b64)
-	line, _ := bufio.NewReader(c).ReadString('\n')
-	fmt.Print(line)
+	json.NewEncoder(os.Stdout).Encode(e)
 }
