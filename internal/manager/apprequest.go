@@ -24,7 +24,7 @@ type appRequest struct {
 	req     *issue.Request
 	result  *attest.Result
 	account *store.Account
-	zone    *store.Zone
+	root    *store.Authority // the account root
 	node    *store.Node
 	app     *store.App   // nil when the measurement is unknown
 	build   *store.Build // likewise
@@ -38,10 +38,18 @@ func (m *Manager) IssueCertificate(ctx context.Context, p Peer, r wire.Certifica
 		return nil, notFound("node", clip(r.NodeID))
 	}
 	a := &appRequest{m: m, peer: p}
+	var v *verifier
 	err := m.view(ctx, func(tx *store.Tx) (err error) {
-		if a.account, err = activeAccount(ctx, tx, p.AccountID); err == nil {
-			a.node, err = tx.Nodes().Get(ctx, p.AccountID, p.NodeID)
+		if a.account, err = activeAccount(ctx, tx, p.AccountID); err != nil {
+			return err
 		}
+		if a.node, err = tx.Nodes().Get(ctx, p.AccountID, p.NodeID); err != nil {
+			return err
+		}
+		if a.root, err = authorityRow(ctx, tx, p.AccountID, store.AuthorityRoot, "", store.AuthorityCurrent); err != nil {
+			return err
+		}
+		v, err = m.verifierFor(ctx, tx, a.account, a.node.AttestationType)
 		return err
 	})
 	if err != nil {
@@ -49,10 +57,6 @@ func (m *Manager) IssueCertificate(ctx context.Context, p Peer, r wire.Certifica
 	}
 	if a.req, err = issue.ParseRequest(r.CSR); err != nil {
 		return a.unreadable(ctx, err)
-	}
-	v, err := m.verifierFor(ctx, a.account, a.node.AttestationType)
-	if err != nil {
-		return nil, m.fail(err)
 	}
 	a.result = v.judge(a.req.Quote, m.now())
 	evidence := atls.Message{Evidence: a.req.Quote, Binding: a.req.BindingDER, Collateral: v.collateral}
@@ -88,17 +92,14 @@ func (a *appRequest) load(ctx context.Context, tx *store.Tx, nonce *store.Nonce)
 	if a.node, err = tx.Nodes().Get(ctx, p.AccountID, p.NodeID); err != nil {
 		return nil, err
 	}
-	if a.zone, err = tx.Zones().Get(ctx, p.AccountID, a.node.ZoneID); err != nil {
-		return nil, err
-	}
 	s = &issue.AppState{
-		At: m.now(), TrustDomain: ca.TrustDomain(p.AccountID, m.opts.Host), Nonce: issueNonce(nonce, a.req.Binding), RevocationList: m.listURL(a.zone.ID),
+		At: m.now(), TrustDomain: ca.TrustDomain(p.AccountID, m.opts.Host), Nonce: issueNonce(nonce, a.req.Binding), RevocationList: m.listURL(a.node.ZoneID),
 		Node: issue.Node{
 			ID: a.node.ID, ZoneID: a.node.ZoneID, Active: nodeActive(a.node) && a.node.AccountID == p.AccountID, State: a.node.Status,
 			PlatformID: a.node.PlatformID, PlatformKey: a.node.Platform, Labels: a.node.Labels,
 		},
 	}
-	if s.Account, err = m.issueAccount(ctx, tx, a.account); err != nil {
+	if s.Account, err = m.issueAccount(a.account, a.root); err != nil {
 		return nil, err
 	}
 	if s.KeyUsed, err = keyUsed(ctx, tx, p.AccountID, a.req); err != nil {
@@ -177,7 +178,7 @@ func (a *appRequest) answer(ctx context.Context, tx *store.Tx, d *issue.Decision
 			}
 			d.Leaf.Extensions = append(d.Leaf.Extensions, ext)
 		}
-		err = a.m.sign(ctx, tx, a.account, a.zone, d.Leaf, row)
+		err = a.m.sign(ctx, tx, d.Leaf, row)
 		if err == nil {
 			err = a.deployed(ctx, tx, row)
 		}
@@ -196,7 +197,7 @@ func (a *appRequest) answer(ctx context.Context, tx *store.Tx, d *issue.Decision
 		return nil, err
 	}
 	if d.Outcome == issue.Issue {
-		return a.m.issued(ctx, tx, row, store.TaskCertificate)
+		return a.m.issued(a.root, row, store.TaskCertificate), nil
 	}
 	return a.m.refused(row, d), nil
 }

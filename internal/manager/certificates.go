@@ -36,8 +36,8 @@ func newCertificate(kind string, n *store.Node, req *issue.Request, e *attest.Re
 }
 
 // sign issues a leaf and stores it. The caller audits.
-func (m *Manager) sign(ctx context.Context, tx *store.Tx, account *store.Account, zone *store.Zone, leaf ca.Leaf, row *store.Certificate) error {
-	authority, at, err := m.zoneAuthority(ctx, tx, account.ID, zone.ID)
+func (m *Manager) sign(ctx context.Context, tx *store.Tx, leaf ca.Leaf, row *store.Certificate) error {
+	authority, at, err := m.zoneAuthority(ctx, tx, row.AccountID, row.ZoneID)
 	if err != nil {
 		return err
 	}
@@ -57,16 +57,12 @@ func (m *Manager) sign(ctx context.Context, tx *store.Tx, account *store.Account
 }
 
 // issued is the reply that carries a certificate.
-func (m *Manager) issued(ctx context.Context, tx *store.Tx, row *store.Certificate, kind string) (*wire.TaskResult, error) {
-	root, err := authorityRow(ctx, tx, row.AccountID, store.AuthorityRoot, "", store.AuthorityCurrent)
-	if err != nil {
-		return nil, err
-	}
+func (m *Manager) issued(root *store.Authority, row *store.Certificate, kind string) *wire.TaskResult {
 	now := m.now().Unix()
 	return &wire.TaskResult{
 		CertificateID: row.ID, NodeID: row.NodeID, BuildID: row.BuildID, TaskType: kind, Certificate: row.Certificate, AccountRoot: root.Certificate,
 		TaskStatus: &wire.TaskStatus{CreatedAt: now, StatusUpdatedAt: now, Status: store.TaskSuccess},
-	}, nil
+	}
 }
 
 // keyUsed reports whether a certificate over the request's key was ever issued in the account.
@@ -77,8 +73,8 @@ func keyUsed(ctx context.Context, tx *store.Tx, account string, req *issue.Reque
 }
 
 // issueAccount is the form in which a decision reads an account.
-func (m *Manager) issueAccount(ctx context.Context, tx *store.Tx, a *store.Account) (issue.Account, error) {
-	root, err := m.rootAuthority(ctx, tx, a.ID)
+func (m *Manager) issueAccount(a *store.Account, rootRow *store.Authority) (issue.Account, error) {
+	root, err := m.open(rootRow)
 	if err != nil {
 		return issue.Account{}, err
 	}

@@ -68,10 +68,12 @@ func (m *Manager) ProvisionNode(ctx context.Context, token string, r wire.NodePr
 	} else if account.TestOnly {
 		attestation = attestationSimulated // refused anyway; so that the other rules say something
 	}
-	result, err := m.judge(ctx, account, attestation, req)
+	var v *verifier
+	err = m.view(ctx, func(tx *store.Tx) (err error) { v, err = m.verifierFor(ctx, tx, account, attestation); return err })
 	if err != nil {
-		return nil, m.fail(err)
+		return nil, err
 	}
+	result := v.judge(req.Quote, m.now())
 	var out *wire.TaskResult
 	var refused error
 	err = m.update(ctx, func(tx *store.Tx) error {
@@ -144,17 +146,7 @@ func (m *Manager) mayIssue(ctx context.Context) error {
 	return refusal("certificate", attest.Rule{Name: "audit_log", Wanted: "an audit log that reaches its checkpoint", Seen: err.Error(), Advice: "an administrator of the manager must look"})
 }
 
-// judge verifies a request's evidence under the root that follows from account and
-// attestation type.
-func (m *Manager) judge(ctx context.Context, account *store.Account, attestation string, req *issue.Request) (*attest.Result, error) {
-	v, err := m.verifierFor(ctx, account, attestation)
-	if err != nil {
-		return nil, err
-	}
-	return v.judge(req.Quote, m.now()), nil
-}
-
-// judge turns also bytes that are no quote into a rule.
+// judge verifies a quote; bytes that are none become a rule too.
 func (v *verifier) judge(quote []byte, at time.Time) *attest.Result {
 	result, err := v.Verify(quote, at)
 	if err != nil {
@@ -174,6 +166,7 @@ type enrolment struct {
 
 	token   *store.JoinToken
 	account *store.Account
+	root    *store.Authority // the account root
 	zone    *store.Zone
 	node    *store.Node // of this platform; nil for a new one
 	task    *store.Task // its open or approved task
@@ -200,7 +193,10 @@ func (e *enrolment) load(ctx context.Context, tx *store.Tx, token string, nonce 
 			Known: true, State: "token " + e.token.ID, Expires: e.token.ExpiresAt, UsesLimit: e.token.UsesLimit, Uses: e.token.Uses, Created: e.token.CreatedAt,
 		},
 	}
-	if s.Account, err = m.issueAccount(ctx, tx, e.account); err != nil {
+	if e.root, err = authorityRow(ctx, tx, e.account.ID, store.AuthorityRoot, "", store.AuthorityCurrent); err != nil {
+		return nil, err
+	}
+	if s.Account, err = m.issueAccount(e.account, e.root); err != nil {
 		return nil, err
 	}
 	if s.KeyUsed, err = keyUsed(ctx, tx, e.account.ID, e.req); err != nil {
@@ -303,7 +299,7 @@ func (e *enrolment) enrol(ctx context.Context, tx *store.Tx, d *issue.Decision) 
 		}
 	}
 	row := newCertificate(store.CertificateNode, n, e.req, e.result, d, e.m.now())
-	if err := e.m.sign(ctx, tx, e.account, e.zone, d.Leaf, row); err != nil {
+	if err := e.m.sign(ctx, tx, d.Leaf, row); err != nil {
 		return nil, err
 	}
 	n.CertificateID, n.AttestedAt = row.ID, e.m.now()
@@ -320,7 +316,7 @@ func (e *enrolment) enrol(ctx context.Context, tx *store.Tx, d *issue.Decision) 
 	if err := e.audit(ctx, tx, "NODE_ENROLLED", "INFO", what, d.Rules); err != nil {
 		return nil, err
 	}
-	return e.m.issued(ctx, tx, row, store.TaskNodeAttestation)
+	return e.m.issued(e.root, row, store.TaskNodeAttestation), nil
 }
 
 // wait stores the node and its task. Nothing of this request is issued later.

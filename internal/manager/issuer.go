@@ -28,7 +28,7 @@ type issuer struct {
 	servers     map[string]*tls.Certificate // by server name
 	lists       map[string]*revocationList  // by authority id
 	platforms   map[string]string           // PCK chains by account and preparation
-	leaves      map[[32]byte]struct{}       // hashes of leaves whose signature was checked
+	leaves      map[leafKey]struct{}        // leaves that were compared with their row
 	spent       map[string]time.Time        // ids of answered nonces until they expire
 	sweep       int                         // length of spent at which expired ones go
 	buckets     map[string]*bucket          // nonces lately handed to each node
@@ -38,6 +38,12 @@ type issuer struct {
 type rowKey struct {
 	id      string
 	version int64
+}
+
+// leafKey names a certificate and the row that it was compared with.
+type leafKey struct {
+	row  rowKey
+	hash [32]byte
 }
 
 // verifier judges evidence under one root (security decision S10). Only what was verified
@@ -111,15 +117,11 @@ func (m *Manager) sealSimulated(row *store.Authority, sim *authority.Authority) 
 
 // verifierFor returns what judges evidence of a node with this attestation type. The root
 // follows from the account and the type that was stored at enrolment, never from the evidence.
-func (m *Manager) verifierFor(ctx context.Context, account *store.Account, attestation string) (*verifier, error) {
+func (m *Manager) verifierFor(ctx context.Context, tx *store.Tx, account *store.Account, attestation string) (*verifier, error) {
 	if attestation != attestationSimulated || !account.TestOnly {
 		return m.hardwareVerifier(), nil
 	}
-	var row *store.Authority
-	err := m.store.View(ctx, func(tx *store.Tx) (err error) {
-		row, err = authorityRow(ctx, tx, account.ID, store.AuthoritySimulated, "", store.AuthorityCurrent)
-		return err
-	})
+	row, err := authorityRow(ctx, tx, account.ID, store.AuthoritySimulated, "", store.AuthorityCurrent)
 	if err != nil {
 		return nil, err
 	}

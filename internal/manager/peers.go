@@ -87,16 +87,16 @@ func nodeMayCall(node *store.Node, row *store.Certificate) error {
 
 // issuedHere reports whether leaf is the certificate of a row, and signed by the row's authority.
 func (m *Manager) issuedHere(ctx context.Context, tx *store.Tx, row *store.Certificate, leaf *x509.Certificate) (bool, error) {
-	certs, err := ca.ParsePEM(row.Certificate)
-	if err != nil || !certs[0].Equal(leaf) {
-		return false, nil
-	}
-	k := sha256.Sum256(leaf.Raw)
+	k := leafKey{rowKey{row.ID, row.Version}, sha256.Sum256(leaf.Raw)}
 	m.issuer.mu.Lock()
 	_, known := m.issuer.leaves[k]
 	m.issuer.mu.Unlock()
 	if known {
 		return true, nil
+	}
+	certs, err := ca.ParsePEM(row.Certificate)
+	if err != nil || !certs[0].Equal(leaf) {
+		return false, nil
 	}
 	authority, err := tx.Authorities().Get(ctx, row.AccountID, row.AuthorityID)
 	if err != nil {

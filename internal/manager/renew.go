@@ -22,20 +22,26 @@ func (m *Manager) RenewNodeCertificate(ctx context.Context, p Peer, r wire.Certi
 		return nil, m.fail(requestError(err))
 	}
 	var account *store.Account
+	var root *store.Authority
 	var node *store.Node
+	var v *verifier
 	err = m.view(ctx, func(tx *store.Tx) (err error) {
-		if account, err = activeAccount(ctx, tx, p.AccountID); err == nil {
-			node, err = tx.Nodes().Get(ctx, p.AccountID, p.NodeID)
+		if account, err = activeAccount(ctx, tx, p.AccountID); err != nil {
+			return err
 		}
+		if node, err = tx.Nodes().Get(ctx, p.AccountID, p.NodeID); err != nil {
+			return err
+		}
+		if root, err = authorityRow(ctx, tx, p.AccountID, store.AuthorityRoot, "", store.AuthorityCurrent); err != nil {
+			return err
+		}
+		v, err = m.verifierFor(ctx, tx, account, node.AttestationType)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	result, err := m.judge(ctx, account, node.AttestationType, req)
-	if err != nil {
-		return nil, m.fail(err)
-	}
+	result := v.judge(req.Quote, m.now())
 	if err := m.mayIssue(ctx); err != nil {
 		return nil, err
 	}
@@ -58,7 +64,7 @@ func (m *Manager) RenewNodeCertificate(ctx context.Context, p Peer, r wire.Certi
 			Measurements: nodeMeasurements(node.AttestationType), RevocationList: m.listURL(zone.ID),
 			Known: &issue.EnrolledNode{ID: node.ID, Active: nodeActive(node), State: node.Status, PlatformID: node.PlatformID, PlatformKey: node.Platform, ZoneID: node.ZoneID},
 		}
-		if s.Account, err = m.issueAccount(ctx, tx, account); err != nil {
+		if s.Account, err = m.issueAccount(account, root); err != nil {
 			return err
 		}
 		if s.KeyUsed, err = keyUsed(ctx, tx, p.AccountID, req); err != nil {
@@ -78,7 +84,7 @@ func (m *Manager) RenewNodeCertificate(ctx context.Context, p Peer, r wire.Certi
 			return tx.Audit(ctx, e)
 		}
 		row := newCertificate(store.CertificateNode, node, req, result, d, m.now())
-		if err := m.sign(ctx, tx, account, zone, d.Leaf, row); err != nil {
+		if err := m.sign(ctx, tx, d.Leaf, row); err != nil {
 			return err
 		}
 		node.CertificateID, node.AttestedAt = row.ID, m.now()
@@ -88,8 +94,8 @@ func (m *Manager) RenewNodeCertificate(ctx context.Context, p Peer, r wire.Certi
 		if err := tx.Audit(ctx, e); err != nil {
 			return err
 		}
-		out, err = m.issued(ctx, tx, row, store.TaskNodeAttestation)
-		return err
+		out = m.issued(root, row, store.TaskNodeAttestation)
+		return nil
 	})
 	if err == nil {
 		m.spend(nonce)

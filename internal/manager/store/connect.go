@@ -31,11 +31,11 @@ var migrations embed.FS
 func connect(o Options) (write, read *sql.DB, err error) {
 	switch o.Driver {
 	case SQLite:
-		if write, err = sql.Open(SQLite, sqliteDSN(o, "immediate")); err != nil {
+		if write, err = openSQLite(sqliteDSN(o, "immediate")); err != nil {
 			return nil, nil, fmt.Errorf("store: %w", err)
 		}
 		write.SetMaxOpenConns(1)
-		if read, err = sql.Open(SQLite, sqliteDSN(o, "deferred")); err != nil {
+		if read, err = openSQLite(sqliteDSN(o, "deferred")); err != nil {
 			return nil, nil, errors.Join(fmt.Errorf("store: %w", err), write.Close())
 		}
 		read.SetMaxOpenConns(8)
@@ -50,6 +50,14 @@ func connect(o Options) (write, read *sql.DB, err error) {
 		return write, write, nil
 	}
 	return nil, nil, fmt.Errorf("store: driver %q is not known, wanted %q or %q", o.Driver, SQLite, Postgres)
+}
+
+func openSQLite(dsn string) (*sql.DB, error) {
+	c, err := sqlite.NewConnector(dsn)
+	if err != nil {
+		return nil, err
+	}
+	return sql.OpenDB(cachingConnector{c}), nil
 }
 
 func sqliteDSN(o Options, lock string) string {
