@@ -112,6 +112,9 @@ func (x *tarIndex) source(ctx context.Context, ref Ref, o Options) (*Source, err
 	}
 	if x.streams != nil {
 		s.readOrder = x.order(s.img)
+		for rank, i := range s.readOrder {
+			s.img.layers[i].serial, s.img.layers[i].rank = true, rank
+		}
 	}
 	return s, nil
 }

@@ -18,21 +18,26 @@ func writeArchive(ctx context.Context, ref Ref, img v1.Image, o WriteOptions) (R
 	if info, err := os.Stat(ref.path); err == nil && !info.Mode().IsRegular() {
 		return Result{}, failf(ErrStorage, "%s is there and no regular file", ref.path)
 	}
-	t := archiveWriter{ctx: ctx, name: ref.tag, progress: newProgress(o.Progress)}
+	t := archiveWriter{ctx: ctx, name: ref.tag, from: o.MountFrom, progress: newProgress(o.Progress)}
 	err := atomicFile(ref.path, func(w io.Writer) error { return t.write(w, img) })
 	return t.result, err
 }
 
 // archiveWriter writes an image as current Docker Engines do: an OCI layout with
 // the manifest.json of docker save beside it, so that every engine loads it and
-// the image's own manifest is kept. The same image gives the same bytes.
+// the image's own manifest is kept. The same image from the same kind of source
+// gives the same bytes.
 type archiveWriter struct {
 	ctx      context.Context
 	name     string // NAME:TAG as docker shows it, or empty
+	from     *Source
 	progress *progress
 	// skip lists layers whose bytes are left out: an engine that has them does not
 	// look for them.
-	skip   map[v1.Hash]bool
+	skip map[v1.Hash]bool
+	// noZstd decompresses zstd layers, for engines that cannot; the OCI manifest
+	// beside them then names blobs that are not there, which those do not read.
+	noZstd bool
 	result Result
 }
 
@@ -49,12 +54,16 @@ func (a *archiveWriter) write(w io.Writer, img v1.Image) error {
 	if err != nil {
 		return err
 	}
-	layers, err := img.Layers()
+	layers, _, err := cheapestOrder(img, a.from)
+	if err != nil {
+		return err
+	}
+	files, err := a.layerFiles(layers)
 	if err != nil {
 		return err
 	}
 	tw := tar.NewWriter(w)
-	if err := a.documents(tw, img, m, raw, config); err != nil {
+	if err := a.documents(tw, img, m, raw, config, files); err != nil {
 		return err
 	}
 	a.result.Uploaded.add(int64(len(config)))
@@ -76,7 +85,7 @@ func (a *archiveWriter) write(w io.Writer, img v1.Image) error {
 			a.result.Mounted.add(size)
 			continue
 		}
-		if err := a.layer(tw, l, h, size); err != nil {
+		if err := a.layer(tw, files[h]); err != nil {
 			return fmt.Errorf("layer: %w", err)
 		}
 		a.result.Uploaded.add(size)
@@ -84,7 +93,7 @@ func (a *archiveWriter) write(w io.Writer, img v1.Image) error {
 	return tw.Close()
 }
 
-func (a *archiveWriter) documents(tw *tar.Writer, img v1.Image, m *v1.Manifest, raw, config []byte) error {
+func (a *archiveWriter) documents(tw *tar.Writer, img v1.Image, m *v1.Manifest, raw, config []byte, files map[v1.Hash]layerFile) error {
 	mt, err := img.MediaType()
 	if err != nil {
 		return err
@@ -103,7 +112,7 @@ func (a *archiveWriter) documents(tw *tar.Writer, img v1.Image, m *v1.Manifest, 
 		}
 	}
 	for _, l := range m.Layers {
-		item.Layers = append(item.Layers, archiveBlob(l.Digest))
+		item.Layers = append(item.Layers, archiveBlob(files[l.Digest].digest))
 	}
 	index, err := json.Marshal(v1.IndexManifest{SchemaVersion: 2, MediaType: types.OCIImageIndex, Manifests: []v1.Descriptor{entry}})
 	if err != nil {
@@ -138,21 +147,71 @@ func (a *archiveWriter) documents(tw *tar.Writer, img v1.Image, m *v1.Manifest, 
 	return nil
 }
 
-func (a *archiveWriter) layer(tw *tar.Writer, l v1.Layer, h v1.Hash, size int64) error {
+// layerFile is how a layer lies in the archive.
+type layerFile struct {
+	digest v1.Hash
+	size   int64
+	open   func() (io.ReadCloser, error)
+}
+
+func (a *archiveWriter) layerFiles(layers []v1.Layer) (map[v1.Hash]layerFile, error) {
+	files := map[v1.Hash]layerFile{}
+	for _, l := range layers {
+		h, err := l.Digest()
+		if err != nil {
+			return nil, err
+		}
+		size, err := l.Size()
+		if err != nil {
+			return nil, err
+		}
+		files[h] = layerFile{digest: h, size: size, open: l.Compressed}
+		if !a.noZstd || a.skip[h] {
+			continue
+		}
+		mt, err := l.MediaType()
+		if err != nil {
+			return nil, err
+		}
+		if mt == types.OCILayerZStd || mt == dockerZstdLayer {
+			if files[h], err = a.plainFile(l); err != nil {
+				return nil, fmt.Errorf("layer: %w", err)
+			}
+		}
+	}
+	return files, nil
+}
+
+// plainFile reads a layer once for its uncompressed size, which a tar gives first.
+func (a *archiveWriter) plainFile(l v1.Layer) (layerFile, error) {
+	diffID, err := l.DiffID()
+	if err != nil {
+		return layerFile{}, err
+	}
+	rc, err := l.Uncompressed()
+	if err != nil {
+		return layerFile{}, err
+	}
+	defer rc.Close()
+	size, err := io.Copy(io.Discard, &contextReader{ctx: a.ctx, r: rc})
+	return layerFile{digest: diffID, size: size, open: l.Uncompressed}, err
+}
+
+func (a *archiveWriter) layer(tw *tar.Writer, f layerFile) error {
 	if err := a.ctx.Err(); err != nil {
 		return err
 	}
-	rc, err := l.Compressed()
+	rc, err := f.open()
 	if err != nil {
 		return err
 	}
 	defer rc.Close()
-	v, err := newVerifier(rc, h, size)
+	v, err := newVerifier(rc, f.digest, f.size)
 	if err != nil {
 		return err
 	}
-	v.count = a.progress.counter(Push, "layer", h.String(), size)
-	if err := tw.WriteHeader(fileHeader(archiveBlob(h), size)); err != nil {
+	v.count = a.progress.counter(Push, "layer", f.digest.String(), f.size)
+	if err := tw.WriteHeader(fileHeader(archiveBlob(f.digest), f.size)); err != nil {
 		return err
 	}
 	_, err = io.Copy(tw, &contextReader{ctx: a.ctx, r: v})

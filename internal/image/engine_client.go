@@ -9,6 +9,7 @@ import (
 	"github.com/containerd/errdefs"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/moby/moby/client"
+	"github.com/moby/moby/client/pkg/versions"
 )
 
 // engine speaks to one Docker Engine.
@@ -80,6 +81,13 @@ func (e *engine) keepsManifests(ctx context.Context) (bool, error) {
 		}
 	}
 	return false, nil
+}
+
+// knowsZstd reports whether the engine loads layers compressed with zstd: those
+// before Docker Engine 23 (API 1.42) do not. Call it after another request, which
+// settles the API's version.
+func (e *engine) knowsZstd() bool {
+	return versions.GreaterThanOrEqualTo(e.ClientVersion(), "1.42")
 }
 
 func resolveEngine(ctx context.Context, ref Ref, o Options) (v1.Hash, error) {

@@ -42,6 +42,13 @@ func (e *engine) source(ctx context.Context, ref Ref, o Options) (*Source, error
 		}
 		return rc, nil
 	}
+	cache := e.cache(ctx, o.CacheDir, info.id)
+	if x := cache.load(); x != nil {
+		x.streams = &tarSessions{open: export}
+		if s, err := x.engineSource(ctx, ref, o, info.id); err == nil {
+			return s, nil
+		}
+	}
 	p := newProgress(o.Progress)
 	first := true
 	x, err := indexStreamTar(func() (io.ReadCloser, error) {
@@ -56,6 +63,17 @@ func (e *engine) source(ctx context.Context, ref Ref, o Options) (*Source, error
 		return nil, e.failed(err)
 	}
 	x.streams.open = export
+	s, err := x.engineSource(ctx, ref, o, info.id)
+	if err != nil {
+		return nil, err
+	}
+	cache.store(x)
+	return s, nil
+}
+
+// engineSource opens the only image of an export, which must be the one that the
+// engine was asked for.
+func (x *tarIndex) engineSource(ctx context.Context, ref Ref, o Options, id string) (*Source, error) {
 	unnamed := ref
 	unnamed.tag = ""
 	s, err := x.source(ctx, unnamed, o)
@@ -63,5 +81,9 @@ func (e *engine) source(ctx context.Context, ref Ref, o Options) (*Source, error
 		return nil, err
 	}
 	s.ref = ref
+	config := s.img.manifest.Config.Digest.String()
+	if id != config && id != s.img.digest.String() && id != s.indexDigest.String() {
+		return nil, failf(ErrDigest, "the engine was asked for image %s and sent one with id %s", id, config)
+	}
 	return s, nil
 }

@@ -111,6 +111,7 @@ type evilEngine struct {
 	load    string   // reply to a load
 	mu      sync.Mutex
 	loaded  []byte
+	asked   int // for exports
 }
 
 func (e *evilEngine) start(t *testing.T) image.Options {
@@ -135,6 +136,7 @@ func (e *evilEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case strings.HasSuffix(r.URL.Path, "/info"):
 		w.Write([]byte(`{}`))
 	case strings.HasSuffix(r.URL.Path, "/images/get"):
+		e.asked++
 		export := e.exports[0]
 		if len(e.exports) > 1 {
 			e.exports = e.exports[1:]
@@ -251,5 +253,49 @@ func TestEngineCancelMidway(t *testing.T) {
 	wantError(t, err, image.Push, image.ErrCanceled)
 	if ok, err := image.Exists(t.Context(), p.ref("midway"), p.opts); ok || err != nil {
 		t.Errorf("Exists = %v, %v", ok, err)
+	}
+}
+
+// TestEngineCache opens an image that is remembered, and then with a memory that
+// was tampered with: that may cost an export, but never gives another image.
+func TestEngineCache(t *testing.T) {
+	t.Parallel()
+	img := samples(t)["docker-gzip"]
+	good := imagetest.Tar(legacy{}.entries(t, map[string]v1.Image{"a:1": img})...)
+	e := &evilEngine{id: must(img.ConfigName()).String(), exports: [][]byte{good}}
+	o := e.start(t)
+	o.CacheDir = filepath.Join(t.TempDir(), "cache")
+	r := ref(t, "docker-daemon:a:1")
+	first := place{opts: o}.open(t, r)
+	asked := e.asked
+	second := place{opts: o}.open(t, r)
+	if e.asked != asked {
+		t.Errorf("%d exports were read to open the image again", e.asked-asked)
+	}
+	if first.Digest() != second.Digest() {
+		t.Errorf("digest %s with the cache, %s without", second.Digest(), first.Digest())
+	}
+	same(t, img, second.Image(), false)
+
+	kept, err := filepath.Glob(filepath.Join(o.CacheDir, "*"))
+	if err != nil || len(kept) != 1 {
+		t.Fatalf("cache holds %v, %v", kept, err)
+	}
+	body, err := os.ReadFile(kept[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at := 0; at < len(body); at += 7 {
+		if err := os.WriteFile(kept[0], flip(body, at), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, err := image.Open(t.Context(), r, o)
+		if err != nil {
+			t.Fatalf("byte %d flipped: %v", at, err)
+		}
+		if s.Digest() != first.Digest() {
+			t.Errorf("byte %d flipped: another image", at)
+		}
+		s.Close()
 	}
 }

@@ -36,7 +36,7 @@ func writeEngine(ctx context.Context, ref Ref, img v1.Image, o WriteOptions) (Re
 	} else if classify(err) != ErrNoTag {
 		return Result{}, err
 	}
-	l := &engineLoad{engine: e, img: img, progress: newProgress(o.Progress), name: ref.name}
+	l := &engineLoad{engine: e, img: img, progress: newProgress(o.Progress), name: ref.name, from: o.MountFrom}
 	var skip map[v1.Hash]bool
 	if !containerd {
 		if skip, err = e.shared(ctx, ref, img, o.MountFrom); err != nil {
@@ -136,6 +136,7 @@ type engineLoad struct {
 	engine   *engine
 	img      v1.Image
 	name     string
+	from     *Source
 	progress *progress
 }
 
@@ -143,7 +144,7 @@ func (l *engineLoad) load(ctx context.Context, skip map[v1.Hash]bool) (Result, e
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	pr, pw := io.Pipe()
-	t := &archiveWriter{ctx: ctx, name: l.name, progress: l.progress, skip: skip}
+	t := &archiveWriter{ctx: ctx, name: l.name, from: l.from, progress: l.progress, skip: skip, noZstd: !l.engine.knowsZstd()}
 	written := make(chan error, 1)
 	go func() {
 		err := t.write(pw, l.img)

@@ -32,9 +32,12 @@ type storedLayer struct {
 	// checkDiffID is set where desc.Digest was computed from the bytes
 	// themselves, so that only the diff id can show damage.
 	checkDiffID bool
-	ctx         context.Context
-	ref         Ref
-	progress    *progress
+	// serial is set where layers come from one stream, at place rank of it.
+	serial   bool
+	rank     int
+	ctx      context.Context
+	ref      Ref
+	progress *progress
 }
 
 func (l *storedLayer) Digest() (v1.Hash, error)            { return l.desc.Digest, nil }

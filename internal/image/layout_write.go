@@ -22,6 +22,7 @@ func writeLayout(ctx context.Context, ref Ref, img v1.Image, o WriteOptions) (Re
 			w.linkFrom = o.MountFrom.ref.path
 		}
 		w.progress = newProgress(o.Progress)
+		w.from = o.MountFrom
 		d, err := w.image(img)
 		if err != nil {
 			return err
@@ -49,6 +50,7 @@ type layoutWriter struct {
 	dir      string
 	made     []string // files and folders made here, oldest first
 	linkFrom string
+	from     *Source
 	progress *progress
 	result   Result
 }
@@ -143,7 +145,7 @@ func (w *layoutWriter) put(name string, b []byte) error {
 
 // image copies the image's blobs and returns the descriptor of its manifest.
 func (w *layoutWriter) image(img v1.Image) (v1.Descriptor, error) {
-	layers, err := img.Layers()
+	layers, _, err := cheapestOrder(img, w.from)
 	if err != nil {
 		return v1.Descriptor{}, err
 	}

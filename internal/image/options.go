@@ -37,6 +37,10 @@ type Options struct {
 	// for a tcp engine that asks for TLS.
 	DockerHost, DockerCertPath string
 
+	// CacheDir remembers what engine images hold, so that opening one a second time
+	// reads no export. Empty: nothing is remembered.
+	CacheDir string
+
 	// Progress is called, one call at a time, as bytes go by.
 	Progress func(Event)
 

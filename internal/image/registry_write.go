@@ -16,6 +16,13 @@ func writeRegistry(ctx context.Context, ref Ref, img v1.Image, o WriteOptions) (
 	if err != nil {
 		return Result{}, failf(ErrReference, "%w", err)
 	}
+	layers, serial, err := cheapestOrder(img, o.MountFrom)
+	if err != nil {
+		return Result{}, err
+	}
+	if serial {
+		o.Jobs = 1
+	}
 	opts, g, err := remoteOptions(ctx, o.Options)
 	if err != nil {
 		return Result{}, err
@@ -23,7 +30,7 @@ func writeRegistry(ctx context.Context, ref Ref, img v1.Image, o WriteOptions) (
 	defer g.close()
 	fate := &blobFates{of: map[string]string{}}
 	g.observe = fate.observe
-	out := &outgoing{Image: img, progress: newProgress(o.Progress)}
+	out := &outgoing{Image: img, layers: layers, progress: newProgress(o.Progress)}
 	if o.MountFrom != nil && o.MountFrom.mountFrom.ref != nil &&
 		o.MountFrom.mountFrom.ref.Context().RegistryStr() == rr.Context().RegistryStr() {
 		out.origin = o.MountFrom.mountFrom
@@ -42,17 +49,14 @@ func writeRegistry(ctx context.Context, ref Ref, img v1.Image, o WriteOptions) (
 // the registry has in another repository can be mounted from there.
 type outgoing struct {
 	v1.Image
+	layers   []v1.Layer // in the order to read them, which is not the image's
 	origin   mountOrigin
 	progress *progress
 }
 
 func (o *outgoing) Layers() ([]v1.Layer, error) {
-	layers, err := o.Image.Layers()
-	if err != nil {
-		return nil, err
-	}
-	out := make([]v1.Layer, len(layers))
-	for i, l := range layers {
+	out := make([]v1.Layer, len(o.layers))
+	for i, l := range o.layers {
 		h, err := l.Digest()
 		if err != nil {
 			return nil, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
@@ -132,6 +133,47 @@ func Exists(ctx context.Context, ref Ref, o Options) (bool, error) {
 		return false, nil
 	}
 	return false, err
+}
+
+// cheapestOrder gives the layers of img in the order of the stream that they come
+// from, if they come from one: then they must also be read one at a time.
+func cheapestOrder(img v1.Image, from *Source) (layers []v1.Layer, serial bool, err error) {
+	layers, err = img.Layers()
+	if err != nil {
+		return nil, false, err
+	}
+	ranks := map[v1.Hash]int{}
+	note := func(l *storedLayer) {
+		if l.serial {
+			ranks[l.desc.Digest] = 1 + l.rank
+		}
+	}
+	if from != nil {
+		for _, l := range from.img.layers {
+			note(l)
+		}
+	}
+	type ranked struct {
+		v1.Layer
+		digest v1.Hash
+	}
+	order := make([]ranked, len(layers))
+	for i, l := range layers {
+		if stored, ok := l.(*storedLayer); ok {
+			note(stored)
+		}
+		digest, err := l.Digest()
+		if err != nil {
+			return nil, false, err
+		}
+		order[i] = ranked{l, digest}
+	}
+	slices.SortStableFunc(order, func(a, b ranked) int { return ranks[a.digest] - ranks[b.digest] })
+	out := make([]v1.Layer, len(layers))
+	for i, l := range order {
+		out[i] = l.Layer
+	}
+	return out, len(ranks) > 0, nil
 }
 
 // countedLayer reports the progress of reading a layer out.
