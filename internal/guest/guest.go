@@ -38,8 +38,7 @@ type guest struct {
 	tee     *measured
 	signals *signals
 	keepers []*keeper
-	lock    *os.File       // of the key store; held as long as the guest lives
-	work    sync.WaitGroup // what runs beside the program
+	lock    *os.File // of the key store; held as long as the guest lives
 }
 
 // Run does everything from the measured manifest to the program's end and
@@ -67,7 +66,6 @@ func Run(ctx context.Context, o Options) int {
 
 func (g *guest) run(ctx context.Context) (int, error) {
 	until, ready := g.signals.untilStart(ctx)
-	defer g.work.Wait()
 	beside, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer func() {
@@ -152,7 +150,10 @@ func (g *guest) checkSurroundings() (privileges, error) {
 	if err != nil {
 		return own, err
 	}
-	if err := errors.Join(own.checkUser(), checkAlone(os.Getpid())); err != nil {
+	if err := own.checkUser(); err != nil {
+		return own, err
+	}
+	if err := checkAlone(os.Getpid()); err != nil {
 		return own, err
 	}
 	if text := own.risky(); text != "" {
@@ -272,7 +273,7 @@ func (g *guest) prepare(ctx context.Context) (*launch, error) {
 	m := g.image.manifest
 	env, ignored := programEnv(m, g.HostEnv)
 	for _, name := range ignored {
-		g.Log.Printf("environment variable %s is ignored: the image does not allow it (hitoku convert --env %s)", name, name)
+		g.Log.Printf("environment variable %s is ignored: the image does not allow it (hitoku convert --allow-env %s)", name, name)
 	}
 	args, extra := programArgs(&m.Exec, g.Args)
 	for _, a := range extra {
@@ -319,18 +320,42 @@ func (g *guest) start(ctx context.Context, l *launch, fronts []*front) (int, err
 	if err != nil {
 		return 0, err
 	}
+	var forwarding sync.WaitGroup
 	for _, f := range fronts {
-		g.work.Go(func() { f.serve(ctx) })
+		forwarding.Go(func() { f.serve(ctx) })
 	}
 	for _, k := range g.keepers {
-		g.work.Go(func() { k.run(ctx) })
+		go k.run(ctx) // not waited for: making a key takes seconds, and the process ends
 	}
 	debug.FreeOSMemory() // the list of a large image's files is no longer needed
 	code, err := g.signals.supervise(p, time.Duration(m.Exec.StopGrace)*time.Second)
+	for _, f := range fronts {
+		f.listen.Close()
+	}
+	waitBriefly(&forwarding) // the program's last words are still on their way
 	if output != nil {
 		output.finish()
 	}
 	return code, err
+}
+
+// lastOutput is how long what the ended program has written is still passed on.
+// Clients, and children that it left behind, may keep connections and pipes open
+// for ever.
+const lastOutput = time.Second
+
+func waitBriefly(group *sync.WaitGroup) {
+	done := make(chan struct{})
+	go func() {
+		group.Wait()
+		close(done)
+	}()
+	timer := time.NewTimer(lastOutput)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+	}
 }
 
 // serveApp offers evidence to the program. Where its socket cannot be made (a
@@ -350,5 +375,5 @@ func (g *guest) serveApp(ctx context.Context) {
 		tee: g.tee, accountRoot: root, log: g.Log,
 		allowed: func(pid int) bool { return descendant(g.Proc, pid, self) },
 	}
-	g.work.Go(func() { s.serve(ctx, listener) })
+	go s.serve(ctx, listener)
 }

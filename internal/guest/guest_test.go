@@ -348,6 +348,30 @@ func TestContainerFront(t *testing.T) {
 	}
 }
 
+// TestContainerFrontPassesLastWordsOn: the program ends right after its answer.
+func TestContainerFrontPassesLastWordsOn(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	b := newBox(t, m).certificate().runs("last", "127.0.0.1:5000")
+	b.manifest.Fronts = []workload.Front{{Listen: 8443, Forward: 5000}}
+	b.convert()
+	b.start()
+	b.ready()
+	raw, err := m.network.dial("127.0.0.1:8443")
+	must(t, err)
+	roots := x509.NewCertPool()
+	roots.AddCert(m.ca.root)
+	conn := tls.Client(raw, &tls.Config{RootCAs: roots, ServerName: "app.example"})
+	got, err := io.ReadAll(conn)
+	if len(got) != 4<<20 || err != nil {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+	must(t, conn.Close())
+	if code := b.wait(); code != 0 {
+		t.Errorf("exit code %d; log:\n%s", code, b.err.String())
+	}
+}
+
 func TestContainerEvidenceForTheProgram(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)

@@ -4,7 +4,6 @@ import (
 	"io"
 	"os"
 	"sync"
-	"time"
 
 	"hitoku.dev/measure/workload"
 )
@@ -66,19 +65,7 @@ func (c *logCopy) started() {
 	}
 }
 
-// lastOutput is how long output is still read after the program has ended;
-// children that it left behind may hold the pipes open for ever.
-const lastOutput = time.Second
-
 func (c *logCopy) finish() {
-	done := make(chan struct{})
-	go func() {
-		c.group.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-	case <-time.After(lastOutput):
-	}
+	waitBriefly(&c.group)
 	c.file.Close()
 }

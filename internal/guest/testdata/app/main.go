@@ -44,6 +44,8 @@ func main() {
 		time.Sleep(50 * time.Millisecond)
 	case "echo":
 		echo(os.Args[2])
+	case "last":
+		lastWords(os.Args[2])
 	case "evidence":
 		evidence()
 	case "write":
@@ -140,6 +142,22 @@ func echo(address string) {
 		}
 		go func() { io.Copy(c, c); c.Close() }()
 	}
+}
+
+// lastWords answers one connection at length and ends at once.
+func lastWords(address string) {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	fmt.Println("ready")
+	c, err := l.Accept()
+	if err != nil {
+		os.Exit(1)
+	}
+	c.Write(make([]byte, 4<<20))
+	os.Exit(0)
 }
 
 func evidence() {
