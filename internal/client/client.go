@@ -71,7 +71,7 @@ func New(base string, trust Trust, token string) (*Client, error) {
 	if u.Scheme != "https" {
 		return nil, fmt.Errorf("manager address %q: only https is used, the manager always serves TLS", base)
 	}
-	cfg, err := trust.tlsConfig()
+	cfg, err := trust.TLS()
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +84,8 @@ func New(base string, trust Trust, token string) (*Client, error) {
 	}, nil
 }
 
-func (t Trust) tlsConfig() (*tls.Config, error) {
+// TLS returns the configuration that authenticates the manager.
+func (t Trust) TLS() (*tls.Config, error) {
 	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
 	if t.CA != "" {
 		pool := x509.NewCertPool()

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 // start runs a container to its end and returns its output and exit code.
@@ -56,6 +55,7 @@ func TestRefusals(t *testing.T) {
 		t.Fatalf("the untouched image: exit code %d\n%s", code, out)
 	}
 
+	var tags []string
 	layered := func(t *testing.T, instructions string, files map[string]string) string {
 		t.Helper()
 		dir := t.TempDir()
@@ -67,7 +67,10 @@ func TestRefusals(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte("FROM "+image+"\n"+instructions+"\n"), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		return strings.TrimSpace(docker(t, "build", "-q", dir))
+		tag := "e2e-refused:" + fmt.Sprint(len(tags))
+		tags = append(tags, tag)
+		docker(t, "build", "-q", "-t", tag, dir)
+		return tag
 	}
 	host := t.TempDir()
 	evil := filepath.Join(host, "evil")
@@ -88,8 +91,11 @@ func TestRefusals(t *testing.T) {
 			return layered(t, "COPY x /etc/ld.so.preload", map[string]string{"x": "/evil.so\n"})
 		}, nil, []string{"/etc/ld.so.preload", "--rw"}},
 		{"guest changed", func(t *testing.T) string {
-			return layered(t, "COPY --chmod=555 x /.hitoku/init2\nCOPY x /.hitoku/other", map[string]string{"x": "x"})
-		}, nil, []string{"/.hitoku/"}},
+			return layered(t, `RUN ["/bin/busybox", "sh", "-c", "echo >> /.hitoku/init"]`, nil)
+		}, nil, []string{"guest_digest", "not started"}},
+		{"file added beside the guest", func(t *testing.T) string {
+			return layered(t, "COPY x /.hitoku/other", map[string]string{"x": "x"})
+		}, nil, []string{"/.hitoku/other"}},
 		{"manifest changed", func(t *testing.T) string {
 			return layered(t, "COPY m /.hitoku/manifest.json", map[string]string{"m": "{}"})
 		}, nil, []string{"manifest"}},
@@ -98,7 +104,7 @@ func TestRefusals(t *testing.T) {
 		}, nil, []string{"sigstruct"}},
 		{"mount over a file", nil, []string{"-v", evil + ":/etc/app.conf:ro"}, []string{"/etc/app.conf"}},
 		{"mount over a folder", nil, []string{"-v", host + ":/bin:ro"}, []string{"/bin"}},
-		{"other user", nil, []string{"--user", "1000"}, []string{"root"}},
+		{"other user", nil, []string{"--user", "1000"}, []string{"user 0", "--user"}},
 		{"no socket", nil, []string{"-v", host + ":/run/hitoku/tee"}, []string{"/run/hitoku/tee"}},
 		{"no agent", nil, []string{"-e", "NODE_AGENT_BASE_URL="}, []string{"NODE_AGENT_BASE_URL"}},
 	} {
@@ -176,44 +182,4 @@ func logged(container, want string) error {
 		return fmt.Errorf("%q is not in the log: %s", want, out)
 	}
 	return nil
-}
-
-// TestDemo runs the whole demonstration, as root and as another user.
-func TestDemo(t *testing.T) {
-	bin := filepath.Join(env(t, "HITOKU_BIN"), "hitoku")
-	for _, tc := range []struct {
-		name string
-		user bool
-	}{{"as root", false}, {"as another user", true}} {
-		t.Run(tc.name, func(t *testing.T) {
-			dir := t.TempDir()
-			args := []string{bin, "demo", "--once", "--dir", filepath.Join(dir, "demo")}
-			if tc.user {
-				if err := os.Chmod(dir, 0o777); err != nil {
-					t.Fatal(err)
-				}
-				parents(t, dir)
-				args = append([]string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"}, args...)
-			}
-			begin := time.Now()
-			out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
-			if err != nil {
-				t.Fatalf("hitoku demo --once: %v\n%s", err, out)
-			}
-			t.Logf("took %s", time.Since(begin))
-			if _, err := os.Stat(filepath.Join(dir, "demo")); !os.IsNotExist(err) {
-				t.Errorf("the demonstration left its folder behind: %v", err)
-			}
-		})
-	}
-}
-
-// parents makes the folders above dir passable for everybody.
-func parents(t *testing.T, dir string) {
-	t.Helper()
-	for d := filepath.Dir(dir); d != "/" && d != os.TempDir(); d = filepath.Dir(d) {
-		if err := os.Chmod(d, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
 }

@@ -12,7 +12,7 @@ func (s *Server) apps() {
 	const tag = "apps"
 	register(s, operation{method: http.MethodGet, path: "/v1/apps", class: userAuth, tag: tag, summary: "Applications of the account"},
 		func(ctx context.Context, c caller, in *struct {
-			listing
+			Listing
 			Name        string `query:"name"`
 			Description string `query:"description"`
 		}) (*body[wire.List[wire.App]], error) {
@@ -23,7 +23,7 @@ func (s *Server) apps() {
 			return reply(s.m.CreateApp(ctx, c.actor, in.Body))
 		})
 	register(s, operation{method: http.MethodGet, path: "/v1/apps/{id}", class: userAuth, tag: tag, summary: "An application"},
-		func(ctx context.Context, c caller, in *byID) (*body[wire.App], error) {
+		func(ctx context.Context, c caller, in *ByID) (*body[wire.App], error) {
 			return reply(s.m.App(ctx, c.actor, in.ID))
 		})
 	register(s, operation{method: http.MethodPatch, path: "/v1/apps/{id}", class: userAuth, tag: tag, summary: "Change an application; new domains need an approval"},
@@ -31,7 +31,7 @@ func (s *Server) apps() {
 			return reply(s.m.UpdateApp(ctx, c.actor, in.ID, in.Body))
 		})
 	register(s, operation{method: http.MethodDelete, path: "/v1/apps/{id}", class: userAuth, status: http.StatusNoContent, tag: tag, summary: "Delete an application with its builds"},
-		func(ctx context.Context, c caller, in *byID) (*none, error) {
+		func(ctx context.Context, c caller, in *ByID) (*none, error) {
 			return done(s.m.DeleteApp(ctx, c.actor, in.ID))
 		})
 }
@@ -40,7 +40,7 @@ func (s *Server) builds() {
 	const tag = "builds"
 	register(s, operation{method: http.MethodGet, path: "/v1/builds", class: userAuth, tag: tag, summary: "Builds of the account"},
 		func(ctx context.Context, c caller, in *struct {
-			listing
+			Listing
 			ImageName string `query:"docker_image_name"`
 			Status    string `query:"status"`
 			Deployed  string `query:"deployed_status"`
@@ -56,7 +56,7 @@ func (s *Server) builds() {
 			return reply(s.m.ConvertApp(ctx, c.actor, in.Body))
 		})
 	register(s, operation{method: http.MethodGet, path: "/v1/builds/{id}", class: userAuth, tag: tag, summary: "A build"},
-		func(ctx context.Context, c caller, in *byID) (*body[wire.Build], error) {
+		func(ctx context.Context, c caller, in *ByID) (*body[wire.Build], error) {
 			return reply(s.m.Build(ctx, c.actor, in.ID))
 		})
 	register(s, operation{method: http.MethodPatch, path: "/v1/builds/{id}", class: userAuth, tag: tag, summary: "Change the configurations of a build"},
@@ -64,16 +64,16 @@ func (s *Server) builds() {
 			return reply(s.m.UpdateBuild(ctx, c.actor, in.ID, in.Body))
 		})
 	register(s, operation{method: http.MethodDelete, path: "/v1/builds/{id}", class: userAuth, status: http.StatusNoContent, tag: tag, summary: "Delete a build; its certificates are revoked"},
-		func(ctx context.Context, c caller, in *byID) (*none, error) {
+		func(ctx context.Context, c caller, in *ByID) (*none, error) {
 			return done(s.m.DeleteBuild(ctx, c.actor, in.ID))
 		})
 	register(s, operation{method: http.MethodPost, path: "/v1/builds/{id}/withdraw", class: userAuth, tag: tag, summary: "Withdraw the approval of a build (extension)"},
-		func(ctx context.Context, c caller, in *byID) (*body[wire.Build], error) {
+		func(ctx context.Context, c caller, in *ByID) (*body[wire.Build], error) {
 			return reply(s.m.WithdrawBuild(ctx, c.actor, in.ID))
 		})
 	register(s, operation{method: http.MethodGet, path: "/v1/builds/deployments/{id}", class: userAuth, tag: tag, summary: "Where a build runs"},
 		func(ctx context.Context, c caller, in *struct {
-			listing
+			Listing
 			ID     string `path:"id" maxLength:"64"`
 			Status string `query:"status"`
 		}) (*body[wire.List[wire.AppNodeInfo]], error) {
@@ -85,7 +85,7 @@ func (s *Server) tasks() {
 	const tag = "tasks"
 	register(s, operation{method: http.MethodGet, path: "/v1/tasks", class: userAuth, tag: tag, summary: "Approvals of the account"},
 		func(ctx context.Context, c caller, in *struct {
-			listing
+			Listing
 			Type      string `query:"task_type"`
 			Status    string `query:"status" doc:"PENDING or CLOSED"`
 			Requester string `query:"requester"`
@@ -94,7 +94,7 @@ func (s *Server) tasks() {
 			return reply(s.m.Tasks(ctx, c.actor, in.options(), manager.TaskFilter{Type: in.Type, Status: in.Status, Requester: in.Requester, Approver: in.Approver}))
 		})
 	register(s, operation{method: http.MethodGet, path: "/v1/tasks/{id}", class: userAuth, tag: tag, summary: "A task"},
-		func(ctx context.Context, c caller, in *byID) (*body[wire.Task], error) {
+		func(ctx context.Context, c caller, in *ByID) (*body[wire.Task], error) {
 			return reply(s.m.Task(ctx, c.actor, in.ID))
 		})
 	register(s, operation{method: http.MethodPatch, path: "/v1/tasks/{id}", class: userAuth, tag: tag, summary: "Approve or deny a task"},
@@ -102,11 +102,11 @@ func (s *Server) tasks() {
 			return reply(s.m.UpdateTask(ctx, c.actor, in.ID, in.Body))
 		})
 	register(s, operation{method: http.MethodDelete, path: "/v1/tasks/{id}", class: userAuth, status: http.StatusNoContent, tag: tag, summary: "Delete a task"},
-		func(ctx context.Context, c caller, in *byID) (*none, error) {
+		func(ctx context.Context, c caller, in *ByID) (*none, error) {
 			return done(s.m.DeleteTask(ctx, c.actor, in.ID))
 		})
 	register(s, operation{method: http.MethodGet, path: "/v1/tasks/status/{id}", class: noAuth, tag: tag, summary: "The status of a task, for programs that wait for it"},
-		func(ctx context.Context, _ caller, in *byID) (*body[wire.TaskResult], error) {
+		func(ctx context.Context, _ caller, in *ByID) (*body[wire.TaskResult], error) {
 			return reply(s.m.TaskStatus(ctx, in.ID))
 		})
 }

@@ -2,8 +2,8 @@ package api
 
 import "hitoku.dev/internal/manager"
 
-// listing are the parameters of every list.
-type listing struct {
+// Listing are the parameters of every list. It is exported since huma passes over embedded types that are not.
+type Listing struct {
 	Limit     int    `query:"limit" minimum:"0" maximum:"1000" doc:"how many items, at most"`
 	Offset    int    `query:"offset" minimum:"0" doc:"how many items to pass over"`
 	SortBy    string `query:"sort_by" doc:"key:ASC or key:DESC, several with commas" maxLength:"256"`
@@ -11,6 +11,6 @@ type listing struct {
 	Filter    string `query:"filter" doc:"accepted for compatibility; the named parameters filter" maxLength:"4096"`
 }
 
-func (l *listing) options() manager.ListOptions {
+func (l *Listing) options() manager.ListOptions {
 	return manager.ListOptions{Limit: l.Limit, Offset: l.Offset, SortBy: l.SortBy, AllSearch: l.AllSearch}
 }

@@ -15,7 +15,7 @@ func (s *Server) nodes() {
 	const tag = "nodes"
 	register(s, operation{method: http.MethodGet, path: "/v1/nodes", class: userAuth, tag: tag, summary: "Compute nodes of the account"},
 		func(ctx context.Context, c caller, in *struct {
-			listing
+			Listing
 			Name        string `query:"name"`
 			Description string `query:"description"`
 			SGXVersion  string `query:"sgx_version"`
@@ -26,7 +26,7 @@ func (s *Server) nodes() {
 			return reply(s.m.Nodes(ctx, c.actor, in.options(), f))
 		})
 	register(s, operation{method: http.MethodGet, path: "/v1/nodes/{id}", class: userAuth, tag: tag, summary: "A compute node"},
-		func(ctx context.Context, c caller, in *byID) (*body[wire.Node], error) {
+		func(ctx context.Context, c caller, in *ByID) (*body[wire.Node], error) {
 			return reply(s.m.Node(ctx, c.actor, in.ID))
 		})
 	register(s, operation{method: http.MethodPatch, path: "/v1/nodes/{id}", class: userAuth, tag: tag, summary: "Change name, description or labels of a node"},
@@ -34,15 +34,15 @@ func (s *Server) nodes() {
 			return reply(s.m.UpdateNode(ctx, c.actor, in.ID, in.Body))
 		})
 	register(s, operation{method: http.MethodGet, path: "/v1/nodes/{id}/certificate", class: userAuth, tag: tag, summary: "The certificate of a node"},
-		func(ctx context.Context, c caller, in *byID) (*body[wire.Certificate], error) {
+		func(ctx context.Context, c caller, in *ByID) (*body[wire.Certificate], error) {
 			return reply(s.m.NodeCertificate(ctx, c.actor, in.ID))
 		})
 	register(s, operation{method: http.MethodGet, path: "/v1/nodes/{id}/certificate-details", class: userAuth, tag: tag, summary: "The certificate of a node, for people"},
-		func(ctx context.Context, c caller, in *byID) (*body[wire.CertificateDetails], error) {
+		func(ctx context.Context, c caller, in *ByID) (*body[wire.CertificateDetails], error) {
 			return reply(s.m.NodeCertificateDetails(ctx, c.actor, in.ID))
 		})
 	register(s, operation{method: http.MethodPost, path: "/v1/nodes/{id}/deactivate", class: userAuth, status: http.StatusNoContent, tag: tag, summary: "Deactivate a node and revoke what was issued to it"},
-		func(ctx context.Context, c caller, in *byID) (*none, error) {
+		func(ctx context.Context, c caller, in *ByID) (*none, error) {
 			return done(s.m.DeactivateNode(ctx, c.actor, in.ID))
 		})
 	register(s, operation{method: http.MethodPost, path: "/v1/nodes/prepare", class: joinToken, tag: tag, summary: "First step of enrolment: nonce, account root, PCK of a simulated platform (extension)", maxBody: maxEvidence},
@@ -88,7 +88,7 @@ func (s *Server) certificates() {
 			return reply(s.m.IssueCertificate(ctx, c.node, in.Body))
 		})
 	register(s, operation{method: http.MethodGet, path: "/v1/certificates/{id}", class: userAuth, tag: tag, summary: "A certificate"},
-		func(ctx context.Context, c caller, in *byID) (*body[wire.Certificate], error) {
+		func(ctx context.Context, c caller, in *ByID) (*body[wire.Certificate], error) {
 			return reply(s.m.Certificate(ctx, c.actor, in.ID))
 		})
 	type appNode struct {
@@ -104,7 +104,7 @@ func (s *Server) certificates() {
 			return reply(s.m.AppNodeCertificateDetails(ctx, c.actor, in.App, in.Node))
 		})
 	register(s, operation{method: http.MethodGet, path: "/v1/zones/{id}/crl", class: noAuth, tag: tag, summary: "The revocation list of a zone, DER (extension)"},
-		func(ctx context.Context, _ caller, in *byID) (*crlReply, error) {
+		func(ctx context.Context, _ caller, in *ByID) (*crlReply, error) {
 			der, err := s.m.RevocationList(ctx, in.ID)
 			if err != nil {
 				return nil, err

@@ -96,8 +96,8 @@ func security(c class) []map[string][]string {
 // none is the input or output of operations without a body.
 type none struct{}
 
-// byID is the input of operations on one object.
-type byID struct {
+// ByID is the input of operations on one object.
+type ByID struct {
 	ID string `path:"id" doc:"id of the object" maxLength:"64"`
 }
 

@@ -19,7 +19,7 @@ func (s *Server) registries() {
 			return reply(s.m.CreateRegistry(ctx, c.actor, in.Body))
 		})
 	register(s, operation{method: http.MethodGet, path: "/v1/registry/{id}", class: userAuth, tag: tag, summary: "A saved registry"},
-		func(ctx context.Context, c caller, in *byID) (*body[wire.Registry], error) {
+		func(ctx context.Context, c caller, in *ByID) (*body[wire.Registry], error) {
 			return reply(s.m.Registry(ctx, c.actor, in.ID))
 		})
 	register(s, operation{method: http.MethodPatch, path: "/v1/registry/{id}", class: userAuth, tag: tag, summary: "Change a saved registry (RFC 6902 subset)"},
@@ -27,11 +27,11 @@ func (s *Server) registries() {
 			return reply(s.m.UpdateRegistry(ctx, c.actor, in.ID, in.Body))
 		})
 	register(s, operation{method: http.MethodDelete, path: "/v1/registry/{id}", class: userAuth, status: http.StatusNoContent, tag: tag, summary: "Forget a registry"},
-		func(ctx context.Context, c caller, in *byID) (*none, error) {
+		func(ctx context.Context, c caller, in *ByID) (*none, error) {
 			return done(s.m.DeleteRegistry(ctx, c.actor, in.ID))
 		})
 	register(s, operation{method: http.MethodGet, path: "/v1/registry/app/{id}", class: userAuth, tag: tag, summary: "The saved registries of an application's images"},
-		func(ctx context.Context, c caller, in *byID) (*body[wire.AppRegistries], error) {
+		func(ctx context.Context, c caller, in *ByID) (*body[wire.AppRegistries], error) {
 			return reply(s.m.AppRegistries(ctx, c.actor, in.ID))
 		})
 	register(s, operation{method: http.MethodGet, path: "/v1/image/registry", class: userAuth, tag: tag, summary: "The saved registry of an image"},
@@ -45,7 +45,7 @@ func (s *Server) registries() {
 func (s *Server) audit() {
 	register(s, operation{method: http.MethodGet, path: "/v1/audit_logs", class: userAuth, tag: "audit", summary: "The audit log of the account"},
 		func(ctx context.Context, c caller, in *struct {
-			listing
+			Listing
 			ActionType string `query:"action_type"`
 			ActorType  string `query:"actor_type"`
 			From       int64  `query:"from" doc:"seconds since 1970"`

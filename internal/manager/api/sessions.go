@@ -61,11 +61,11 @@ func (s *Server) sessions(version string) {
 			return &logoutReply{SetCookie: []http.Cookie{cookie("", time.Unix(1, 0))}}, nil
 		})
 	register(s, operation{method: http.MethodPost, path: "/v1/sys/session/select_account/{id}", class: userAuth, tag: tag, summary: "Select the account that the session works in"},
-		func(ctx context.Context, c caller, in *byID) (*body[wire.SessionReply], error) {
+		func(ctx context.Context, c caller, in *ByID) (*body[wire.SessionReply], error) {
 			return session(s.m.SelectAccount(ctx, c.actor, in.ID))
 		})
 	register(s, operation{method: http.MethodPost, path: "/v1/accounts/select_account/{id}", class: userAuth, status: http.StatusNoContent, tag: tag, summary: "Select an account (earlier form)"},
-		func(ctx context.Context, c caller, in *byID) (*none, error) {
+		func(ctx context.Context, c caller, in *ByID) (*none, error) {
 			_, err := s.m.SelectAccount(ctx, c.actor, in.ID)
 			return done(err)
 		})

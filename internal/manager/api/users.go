@@ -36,11 +36,11 @@ func (s *Server) users() {
 			return reply(s.m.Me(ctx, c.actor))
 		})
 	register(s, operation{method: http.MethodGet, path: "/v1/users", class: userAuth, tag: tag, summary: "Users of the account"},
-		func(ctx context.Context, c caller, in *listing) (*body[wire.List[wire.User]], error) {
+		func(ctx context.Context, c caller, in *Listing) (*body[wire.List[wire.User]], error) {
 			return reply(s.m.Users(ctx, c.actor, in.options()))
 		})
 	register(s, operation{method: http.MethodGet, path: "/v1/users/{id}", class: userAuth, tag: tag, summary: "A user of the account"},
-		func(ctx context.Context, c caller, in *byID) (*body[wire.User], error) {
+		func(ctx context.Context, c caller, in *ByID) (*body[wire.User], error) {
 			return reply(s.m.User(ctx, c.actor, in.ID))
 		})
 	register(s, operation{method: http.MethodPatch, path: "/v1/users/{id}", class: userAuth, tag: tag, summary: "Change a user"},
@@ -48,11 +48,11 @@ func (s *Server) users() {
 			return reply(s.m.UpdateUser(ctx, c.actor, in.ID, in.Body))
 		})
 	register(s, operation{method: http.MethodDelete, path: "/v1/users/{id}", class: userAuth, status: http.StatusNoContent, tag: tag, summary: "Delete the own user, or any as system administrator"},
-		func(ctx context.Context, c caller, in *byID) (*none, error) {
+		func(ctx context.Context, c caller, in *ByID) (*none, error) {
 			return done(s.m.DeleteUser(ctx, c.actor, in.ID))
 		})
 	register(s, operation{method: http.MethodGet, path: "/v1/users/{id}/accounts", class: userAuth, tag: tag, summary: "Accounts of a user"},
-		func(ctx context.Context, c caller, in *byID) (*body[map[string]userAccount], error) {
+		func(ctx context.Context, c caller, in *ByID) (*body[map[string]userAccount], error) {
 			users, err := s.m.UserAccounts(ctx, c.actor, in.ID)
 			out := map[string]userAccount{}
 			for account, u := range users {
@@ -61,7 +61,7 @@ func (s *Server) users() {
 			return reply(&out, err)
 		})
 	register(s, operation{method: http.MethodDelete, path: "/v1/users/{id}/accounts", class: userAuth, status: http.StatusNoContent, tag: tag, summary: "Remove a user from the account"},
-		func(ctx context.Context, c caller, in *byID) (*none, error) {
+		func(ctx context.Context, c caller, in *ByID) (*none, error) {
 			return done(s.m.RemoveMember(ctx, c.actor, in.ID))
 		})
 	register(s, operation{method: http.MethodPost, path: "/v1/user/tokens", class: userAuth, status: http.StatusCreated, tag: tag, summary: "Make an API token (extension)"},
@@ -74,7 +74,7 @@ func (s *Server) users() {
 			return reply(&wire.List[wire.APIToken]{Items: items}, err)
 		})
 	register(s, operation{method: http.MethodDelete, path: "/v1/user/tokens/{id}", class: userAuth, status: http.StatusNoContent, tag: tag, summary: "Stop an API token (extension)"},
-		func(ctx context.Context, c caller, in *byID) (*none, error) {
+		func(ctx context.Context, c caller, in *ByID) (*none, error) {
 			return done(s.m.DeleteAPIToken(ctx, c.actor, in.ID))
 		})
 }
