@@ -312,6 +312,7 @@ func (m *Manager) AppLabels(ctx context.Context, a Actor) ([]LabelCount, error) 
 	var all []map[string]string
 	err := m.view(ctx, func(tx *store.Tx) error {
 		apps, err := tx.Apps().Find(ctx, a.AccountID)
+		all = all[:0]
 		for _, app := range apps {
 			all = append(all, app.Labels)
 		}

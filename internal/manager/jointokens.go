@@ -191,6 +191,7 @@ func (m *Manager) JoinTokens(ctx context.Context, a Actor, zone string) ([]wire.
 			return err
 		}
 		all, err := tx.JoinTokens().Find(ctx, a.AccountID, store.Is("zone_id", zone))
+		out = out[:0]
 		for _, t := range all {
 			out = append(out, joinTokenInfo(t))
 		}

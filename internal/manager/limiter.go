@@ -63,11 +63,21 @@ func (l *limiter) wait(names ...string) time.Duration {
 	return 0
 }
 
-func (l *limiter) succeeded(names ...string) {
+// succeeded forgets the failures of a name.
+func (l *limiter) succeeded(name string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, n := range names {
-		delete(l.names, n)
+	delete(l.names, name)
+}
+
+// uncount takes one attempt back and keeps the failures before it: somebody with one good
+// password must not win more guesses at others.
+func (l *limiter) uncount(name string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if f := l.names[name]; f != nil {
+		f.count--
+		f.until = time.Time{}
 	}
 }
 

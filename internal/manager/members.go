@@ -215,6 +215,7 @@ func (m *Manager) APITokens(ctx context.Context, a Actor) ([]wire.APIToken, erro
 	out := []wire.APIToken{}
 	err := m.view(ctx, func(tx *store.Tx) error {
 		all, err := tx.APITokens().Find(ctx, a.AccountID, store.Is("created_by", a.UserID))
+		out = out[:0]
 		for _, t := range all {
 			out = append(out, apiTokenInfo(t))
 		}

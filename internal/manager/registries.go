@@ -21,6 +21,7 @@ func (m *Manager) Registries(ctx context.Context, a Actor) ([]wire.Registry, err
 	out := []wire.Registry{}
 	err := m.view(ctx, func(tx *store.Tx) error {
 		rows, err := tx.Registries().Find(ctx, a.AccountID)
+		out = out[:0]
 		for _, r := range rows {
 			out = append(out, registryInfo(r))
 		}

@@ -36,7 +36,10 @@ func (m *Manager) LogIn(ctx context.Context, email, password, remote string) (*w
 		}
 		return nil, m.fail(err)
 	}
-	m.attempts.succeeded(names...)
+	m.attempts.succeeded(names[0])
+	if remote != "" {
+		m.attempts.uncount(names[1])
+	}
 	switch u.Status {
 	case store.UserActive:
 	case store.UserPending:

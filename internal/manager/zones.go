@@ -24,6 +24,7 @@ func (m *Manager) Zones(ctx context.Context, a Actor) ([]wire.Zone, error) {
 		if err != nil {
 			return err
 		}
+		out = out[:0]
 		for _, z := range zones {
 			w, err := zoneInfo(ctx, tx, acct, z)
 			if err != nil {
@@ -77,9 +78,10 @@ func (m *Manager) ZoneCertificates(ctx context.Context, a Actor, zone string) (*
 	if err := a.may(store.Reader); err != nil {
 		return nil, err
 	}
-	w := &wire.ZoneCertificates{PreviousCertificates: []string{}}
+	var w *wire.ZoneCertificates
 	err := m.view(ctx, func(tx *store.Tx) error {
 		rows, err := zoneAuthorities(ctx, tx, a.AccountID, zone)
+		w = &wire.ZoneCertificates{PreviousCertificates: []string{}}
 		for _, row := range rows {
 			switch row.State {
 			case store.AuthorityCurrent:

@@ -95,7 +95,7 @@ func (s *Store) flushCheckpoint() error {
 // events that the checkpoint names are missing from it. The decision becomes an
 // event of the log itself. Sessions, nonces and join tokens are withdrawn,
 // because the lost events may have used them up. A log whose events do not fit
-// each other is still refused.
+// each other is still refused. No other call may run at the same time.
 func (s *Store) AcceptRollback(ctx context.Context, e *Event) error {
 	_, err := s.guard.state()
 	if !errors.Is(err, ErrRolledBack) {

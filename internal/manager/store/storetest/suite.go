@@ -224,6 +224,9 @@ func lists(t *testing.T, open func(testing.TB) Backend) {
 		{"a percent sign is no wildcard", store.Query{Where: []store.Condition{store.Like("name", "%")}}, nil, 10, 0},
 		{"one of", store.Query{Where: []store.Condition{store.OneOf("id", ID(101), ID(103), "no")}}, []int{1, 3}, 10, 2},
 		{"one of nothing", store.Query{Where: []store.Condition{store.OneOf[string]("id")}}, nil, 10, 0},
+		{"none of", store.Query{Where: []store.Condition{{Column: "id", Op: store.NotIn, Values: []any{ID(101), ID(103)}}, store.Like("name", "_0")}}, []int{0, 6, 9}, 10, 3},
+		{"none of nothing", store.Query{Where: []store.Condition{{Column: "id", Op: store.NotIn}}, Limit: 1}, []int{0}, 10, 10},
+		{"either", store.Query{Where: []store.Condition{store.Either(store.Is("id", ID(101)), store.OneOf("id", ID(102), ID(103))), store.Like("name", "_")}}, []int{1, 2, 3}, 10, 3},
 		{"search", store.Query{Search: []store.Condition{store.Like("name", "_0"), store.Like("id", "000104")}, Where: []store.Condition{{Column: "threads", Op: store.After, Values: []any{int64(2)}}}}, []int{3, 4, 6, 9}, 10, 4},
 		{"a zero byte matches nothing more", store.Query{Where: []store.Condition{store.Is("name", "app\x00")}}, nil, 10, 0},
 	}
