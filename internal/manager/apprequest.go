@@ -93,7 +93,7 @@ func (a *appRequest) load(ctx context.Context, tx *store.Tx, nonce *store.Nonce)
 		return nil, err
 	}
 	s = &issue.AppState{
-		At: m.now(), TrustDomain: ca.TrustDomain(p.AccountID, m.opts.Host), Nonce: issueNonce(nonce, a.req.Binding), RevocationList: m.listURL(a.node.ZoneID),
+		At: m.now(), TrustDomain: ca.TrustDomain(p.AccountID, m.opts.Host), Nonce: issueNonce(nonce, a.req.Binding),
 		Node: issue.Node{
 			ID: a.node.ID, ZoneID: a.node.ZoneID, Active: nodeActive(a.node) && a.node.AccountID == p.AccountID, State: a.node.Status,
 			PlatformID: a.node.PlatformID, PlatformKey: a.node.Platform, Labels: a.node.Labels,

@@ -41,6 +41,7 @@ func (m *Manager) sign(ctx context.Context, tx *store.Tx, leaf ca.Leaf, row *sto
 	if err != nil {
 		return err
 	}
+	leaf.RevocationList = m.listURL(at.ID)
 	cert, err := authority.Issue(m.opts.Rand, m.now(), leaf)
 	if err != nil {
 		return err

@@ -187,7 +187,7 @@ func (e *enrolment) load(ctx context.Context, tx *store.Tx, token string, nonce 
 		return nil, err
 	}
 	s = &issue.NodeState{
-		At: m.now(), ZoneID: e.zone.ID, Nonce: issueNonce(nonce, e.req.Binding), Measurements: nodeMeasurements(e.attestation), RevocationList: m.listURL(e.zone.ID),
+		At: m.now(), ZoneID: e.zone.ID, Nonce: issueNonce(nonce, e.req.Binding), Measurements: nodeMeasurements(e.attestation),
 		TrustDomain: ca.TrustDomain(e.account.ID, m.opts.Host),
 		Token: &issue.JoinToken{
 			Known: true, State: "token " + e.token.ID, Expires: e.token.ExpiresAt, UsesLimit: e.token.UsesLimit, Uses: e.token.Uses, Created: e.token.CreatedAt,

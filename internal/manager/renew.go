@@ -61,8 +61,8 @@ func (m *Manager) RenewNodeCertificate(ctx context.Context, p Peer, r wire.Certi
 		}
 		s := &issue.NodeState{
 			At: m.now(), TrustDomain: ca.TrustDomain(p.AccountID, m.opts.Host), ZoneID: node.ZoneID, NodeID: node.ID, Nonce: issueNonce(nonce, req.Binding),
-			Measurements: nodeMeasurements(node.AttestationType), RevocationList: m.listURL(zone.ID),
-			Known: &issue.EnrolledNode{ID: node.ID, Active: nodeActive(node), State: node.Status, PlatformID: node.PlatformID, PlatformKey: node.Platform, ZoneID: node.ZoneID},
+			Measurements: nodeMeasurements(node.AttestationType),
+			Known:        &issue.EnrolledNode{ID: node.ID, Active: nodeActive(node), State: node.Status, PlatformID: node.PlatformID, PlatformKey: node.Platform, ZoneID: node.ZoneID},
 		}
 		if s.Account, err = m.issueAccount(account, root); err != nil {
 			return err

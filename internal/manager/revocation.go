@@ -17,20 +17,22 @@ type revocationList struct {
 	made    time.Time
 }
 
-// listURL is the address of a zone's revocation list, empty when the manager has none.
-func (m *Manager) listURL(zone string) string {
+// listURL is the address of an authority's revocation list, empty when the manager has none.
+// Leaves name the list of the authority that signed them, so that it is found after a rotation.
+func (m *Manager) listURL(authority string) string {
 	if m.opts.URL == "" {
 		return ""
 	}
-	return m.opts.URL + "/v1/zones/" + zone + "/crl"
+	return m.opts.URL + "/v1/zones/" + authority + "/crl"
 }
 
-// RevocationList returns the revocation list of a zone's current authority in DER, for anybody.
-// It is signed anew when something was revoked and when half its life is over.
-func (m *Manager) RevocationList(ctx context.Context, zone string) ([]byte, error) {
+// RevocationList returns the revocation list of a zone authority in DER, for anybody. The id is
+// the authority's own, or its zone's for the current one. The list is signed anew when
+// something was revoked and when half its life is over.
+func (m *Manager) RevocationList(ctx context.Context, id string) ([]byte, error) {
 	var der []byte
 	err := m.view(ctx, func(tx *store.Tx) error {
-		row, err := zoneOfAnyAccount(ctx, tx, zone)
+		row, err := zoneOfAnyAccount(ctx, tx, id)
 		if err != nil {
 			return err
 		}
@@ -40,18 +42,18 @@ func (m *Manager) RevocationList(ctx context.Context, zone string) ([]byte, erro
 	return der, err
 }
 
-// zoneOfAnyAccount finds the authority of a zone when only the zone's id is known.
-func zoneOfAnyAccount(ctx context.Context, tx *store.Tx, zone string) (*store.Authority, error) {
+// zoneOfAnyAccount finds a zone authority when the account is not known.
+func zoneOfAnyAccount(ctx context.Context, tx *store.Tx, id string) (*store.Authority, error) {
 	rows, err := tx.AllAuthorities(ctx, store.AuthorityZone)
 	if err != nil {
 		return nil, err
 	}
 	for _, row := range rows {
-		if row.ZoneID == zone && row.State == store.AuthorityCurrent {
+		if row.ID == id || row.ZoneID == id && row.State == store.AuthorityCurrent {
 			return row, nil
 		}
 	}
-	return nil, newError(NotFound, CodeNotFound, "there is no zone %s", clip(zone))
+	return nil, newError(NotFound, CodeNotFound, "there is no zone %s", clip(id))
 }
 
 func (m *Manager) revocationList(ctx context.Context, tx *store.Tx, row *store.Authority) ([]byte, error) {

@@ -66,8 +66,6 @@ type AppState struct {
 	KeyUsed     bool   // a certificate over the key exists
 	Build       *Build // nil when no build has the measurement
 	App         *App   // nil when Build is
-	// RevocationList is the address that leaves carry.
-	RevocationList string
 }
 
 // DecideApp judges a request for an application's certificate.
@@ -103,7 +101,7 @@ func appLeaf(req *Request, s *AppState) ca.Leaf {
 	names := req.Names()
 	return ca.Leaf{
 		Use: ca.ForApp, Public: req.Public, CommonName: names[0], DNSNames: names,
-		ID: ca.AppID(s.TrustDomain, s.App.ID, s.Build.ID), Lifetime: min(life, longest), RevocationList: s.RevocationList,
+		ID: ca.AppID(s.TrustDomain, s.App.ID, s.Build.ID), Lifetime: min(life, longest),
 	}
 }
 

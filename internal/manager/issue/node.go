@@ -49,9 +49,8 @@ type NodeState struct {
 	Measurements [][]byte
 	// Approved is set once a person approved this platform; TaskID is the open task. Neither
 	// matters in a test-only account.
-	Approved       bool
-	TaskID         string
-	RevocationList string
+	Approved bool
+	TaskID   string
 }
 
 // DecideNode judges a request for a compute node's certificate.
@@ -94,7 +93,7 @@ func DecideNode(req *Request, e *attest.Result, s *NodeState) *Decision {
 	if out.Outcome == Issue {
 		out.Leaf = ca.Leaf{
 			Use: ca.ForNode, Public: req.Public, CommonName: s.NodeID, Lifetime: ca.NodeLifetime,
-			ID: ca.NodeID(s.TrustDomain, s.ZoneID, s.NodeID), RevocationList: s.RevocationList,
+			ID: ca.NodeID(s.TrustDomain, s.ZoneID, s.NodeID),
 		}
 	}
 	return out
