@@ -44,16 +44,14 @@ audit log lie in another folder (--key-dir), so that one copy does not take both
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.Dir, "data-dir", "", "data `folder` (required)")
-	f.StringVar(&o.KeyDir, "key-dir", "", "`folder` of master key and audit checkpoint (default: the data folder's name with -keys)")
-	f.StringArrayVar(&o.KeyCommand, "master-key-command", nil, "program, and repeated for each argument, that prints the master key")
+	managerFolders(f, &o)
 	f.StringVar(&o.Postgres, "postgres", "", "connection string of a PostgreSQL database (default: SQLite in the data folder)")
 	f.StringVar(&o.Listen, "listen", "127.0.0.1:8443", "`address` to listen on")
 	f.StringVar(&o.Host, "host", "", "`name` by which clients and agents reach the manager (default: of --listen)")
 	f.StringVar(&o.ReadyFile, "ready-file", "", "`file` that gets address, pin and one-time code once the manager serves (JSON, mode 0600)")
 	f.BoolVar(&o.OpenSignUp, "open-sign-up", false, "admit everybody who signs up, without an administrator's word")
 	out.flag(cmd)
-	cmd.AddCommand(newManagerOpenAPICommand())
+	cmd.AddCommand(newManagerOpenAPICommand(), newManagerBackupCommand(), newManagerRestoreCommand())
 	return cmd
 }
 

@@ -62,6 +62,8 @@ const (
 	masterKeyFile  = "master.key"
 	checkpointFile = "audit.checkpoint"
 	caFile         = "ca.pem"
+
+	rowsKey = "store rows" // label of the key that authenticates rows
 )
 
 // opened is a manager with what must be closed after it.
@@ -172,7 +174,7 @@ func open(ctx context.Context, o Options, listen net.Addr) (_ *opened, err error
 	if out.checkpoint, err = keys.OpenCheckpoint(filepath.Join(keyDir, checkpointFile), out.ring, first); err != nil {
 		return nil, fmt.Errorf("audit checkpoint: %w", err)
 	}
-	rows := out.ring.Derive("store rows")
+	rows := out.ring.Derive(rowsKey)
 	so := store.Options{Driver: "sqlite", DSN: database, Key: rows[:], Checkpoints: out.checkpoint}
 	if o.Postgres != "" {
 		so.Driver, so.DSN = "pgx", o.Postgres

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/hex"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -86,5 +87,45 @@ func TestAccountServerName(t *testing.T) {
 		if err == nil {
 			conn.Close()
 		}
+	}
+}
+
+// TestBackup restores a database: the same state is accepted, an older one only by name.
+func TestBackup(t *testing.T) {
+	t.Parallel()
+	w := &world{t: t, dir: filepath.Join(t.TempDir(), "manager")}
+	stop := w.run()
+	p := w.user("admin@example.com", w.ready.Code)
+	p.account("before")
+	o := Options{Dir: w.dir, Log: discard()}
+	file := filepath.Join(t.TempDir(), "backup.db")
+	if err := Backup(t.Context(), o, file); err != nil {
+		t.Fatal(err)
+	}
+	if err := Backup(t.Context(), o, file); err == nil {
+		t.Error("a backup was overwritten")
+	}
+	p.account("after")
+	stop()
+	if err := Restore(t.Context(), o, file, false); err == nil || !strings.Contains(err.Error(), "--accept-rollback") {
+		t.Fatalf("an older state was restored: %v", err)
+	}
+	if err := Restore(t.Context(), o, file, true); err != nil {
+		t.Fatal(err)
+	}
+	w.run()
+	again := &person{w: w, email: p.email}
+	c := w.client(nil)
+	a := w.do(c, "POST", "/v1/sys/auth", nil, func(r *http.Request) { r.SetBasicAuth(p.email, "correct horse") })
+	var auth wire.AuthReply
+	again.must(a, 200, &auth)
+	again.token = auth.AccessToken
+	var accounts wire.List[wire.Account]
+	again.must(again.do("GET", "/v1/accounts", nil), 200, &accounts)
+	if len(accounts.Items) != 1 || accounts.Items[0].Name != "before" {
+		t.Errorf("accounts after the restore: %+v", accounts.Items)
+	}
+	if err := Backup(t.Context(), Options{Dir: t.TempDir(), Log: discard()}, file+"2"); err == nil {
+		t.Error("a folder without a manager was backed up")
 	}
 }
