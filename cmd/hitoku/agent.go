@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -105,7 +104,7 @@ func runAgent(cmd *cobra.Command, o *agentOptions) error {
 	}
 	options := agent.Options{
 		Manager: o.manager, JoinToken: token, DataDir: o.dataDir, Listen: o.listen, TEEDir: teeDir,
-		Name: o.name, Description: o.description, CDIDir: o.cdiDir, Version: agentVersion(),
+		Name: o.name, Description: o.description, CDIDir: o.cdiDir, Version: version(),
 		Platform: platform, TEE: simtee.NewServer(platform, simtee.ServerOptions{Log: log, UserNamespace: namespace}),
 		Log: log, Now: time.Now, Rand: rand.Reader,
 	}
@@ -214,15 +213,6 @@ func printAgentStatus(w io.Writer, s *agent.Status) {
 			fmt.Fprintf(w, "\t  %s: wanted %s, seen %s\n", rule.Name, rule.Wanted, rule.Seen)
 		}
 	}
-}
-
-// agentVersion is the version that the agent reports: that of its module.
-func agentVersion() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok || info.Main.Version == "" || info.Main.Version == "(devel)" {
-		return "devel"
-	}
-	return strings.TrimPrefix(info.Main.Version, "v")
 }
 
 func agentDataDir() string {
