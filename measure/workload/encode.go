@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"iter"
 	"strconv"
 	"unicode/utf8"
 )
@@ -26,8 +27,44 @@ func EncodeTo(w io.Writer, m *Manifest) error {
 	if err := m.Validate(); err != nil {
 		return err
 	}
+	return encode(w, m, func(e *encoder) { list(e, m.Files, e.file) })
+}
+
+// EncodeFiles is EncodeTo for files that are not in m but come one after the
+// other, so that they need not be in memory at once. Each is judged as Validate
+// judges it, except that hard links are not compared with their first names. An
+// error after the first bytes leaves w with a part.
+func EncodeFiles(w io.Writer, m *Manifest, files iter.Seq[*File]) error {
+	for _, check := range m.headerChecks() {
+		if err := check(); err != nil {
+			return fmt.Errorf("workload manifest: %w", err)
+		}
+	}
+	return encode(w, m, func(e *encoder) {
+		c := newFileChecker()
+		sep := "["
+		for f := range files {
+			if e.err != nil {
+				return
+			}
+			if err := c.next(f); err != nil {
+				e.err = err
+				return
+			}
+			e.raw(sep)
+			e.file(f)
+			sep = ","
+		}
+		if e.err == nil {
+			e.err = c.end()
+		}
+		e.raw("]")
+	})
+}
+
+func encode(w io.Writer, m *Manifest, files func(e *encoder)) error {
 	e := encoder{w: bufio.NewWriterSize(w, 64<<10)}
-	e.manifest(m)
+	e.manifest(m, files)
 	if e.err != nil {
 		return fmt.Errorf("workload manifest: %w", e.err)
 	}
@@ -137,7 +174,7 @@ func (e *encoder) strings(items []string) {
 	list(e, items, func(s *string) { e.string(*s) })
 }
 
-func (e *encoder) manifest(m *Manifest) {
+func (e *encoder) manifest(m *Manifest, files func(e *encoder)) {
 	e.raw(`{"account_root":`)
 	e.string(m.AccountRoot)
 	e.raw(`,"ca_certificates":`)
@@ -153,7 +190,7 @@ func (e *encoder) manifest(m *Manifest) {
 	e.raw(`},"exec":`)
 	e.exec(&m.Exec)
 	e.raw(`,"files":`)
-	list(e, m.Files, e.file)
+	files(e)
 	e.raw(`,"folders":`)
 	list(e, m.Folders, func(f *Folder) {
 		e.raw(`{"mode":`)

@@ -80,12 +80,17 @@ func Within(name, folder string) bool {
 // Validate reports the first thing in m that no converter writes. The error
 // names the member.
 func (m *Manifest) Validate() error {
-	for _, check := range []func() error{m.checkHeader, m.checkExec, m.checkEnv, m.checkFolders, m.checkCertificates, m.checkCAs, m.checkFiles} {
+	for _, check := range append(m.headerChecks(), m.checkFiles) {
 		if err := check(); err != nil {
 			return fmt.Errorf("workload manifest: %w", err)
 		}
 	}
 	return nil
+}
+
+// headerChecks are the checks of everything but the files.
+func (m *Manifest) headerChecks() []func() error {
+	return []func() error{m.checkHeader, m.checkExec, m.checkEnv, m.checkFolders, m.checkCertificates, m.checkCAs}
 }
 
 func (m *Manifest) checkHeader() error {
@@ -208,28 +213,18 @@ func (m *Manifest) checkFolders() error {
 }
 
 func (m *Manifest) checkFiles() error {
-	if len(m.Files) == 0 || m.Files[0].Path != "/" || m.Files[0].Type != TypeDir {
-		return errors.New("files: the first is not the root folder")
-	}
-	if len(m.Files) > MaxFiles {
-		return fmt.Errorf("files: %d, at most %d", len(m.Files), MaxFiles)
-	}
-	c := fileChecker{files: m.Files, dirs: map[string]struct{}{"/": {}}, lastDir: "/"}
-	last := ""
+	c := newFileChecker()
 	for i := range m.Files {
-		f := &m.Files[i]
-		name, err := c.check(f)
-		if err != nil {
-			return fmt.Errorf("files: %s: %w", showName(f), err)
+		if err := c.next(&m.Files[i]); err != nil {
+			return err
 		}
-		if name <= last {
-			return fmt.Errorf("files: %s repeated or not sorted", showName(f))
-		}
-		last = name
+	}
+	if err := c.end(); err != nil {
+		return err
 	}
 	for i := range m.Files {
 		if m.Files[i].Type == TypeHardlink {
-			if err := c.checkHardlink(&m.Files[i]); err != nil {
+			if err := checkHardlink(m.Files, &m.Files[i]); err != nil {
 				return fmt.Errorf("files: %s: %w", showName(&m.Files[i]), err)
 			}
 		}
@@ -241,9 +236,39 @@ func showName(f *File) string { return fmt.Sprintf("%q", f.Name()) }
 
 // fileChecker judges the entries in order; it knows the folders seen so far.
 type fileChecker struct {
-	files   []File
+	n       int
+	last    string
 	dirs    map[string]struct{}
 	lastDir string
+}
+
+func newFileChecker() *fileChecker {
+	return &fileChecker{dirs: map[string]struct{}{"/": {}}, lastDir: "/"}
+}
+
+func (c *fileChecker) next(f *File) error {
+	if c.n++; c.n == 1 && (f.Path != "/" || f.Type != TypeDir) {
+		return errors.New("files: the first is not the root folder")
+	}
+	if c.n > MaxFiles {
+		return fmt.Errorf("files: more than %d", MaxFiles)
+	}
+	name, err := c.check(f)
+	if err != nil {
+		return fmt.Errorf("files: %s: %w", showName(f), err)
+	}
+	if name <= c.last {
+		return fmt.Errorf("files: %s repeated or not sorted", showName(f))
+	}
+	c.last = name
+	return nil
+}
+
+func (c *fileChecker) end() error {
+	if c.n == 0 {
+		return errors.New("files: the root folder is missing")
+	}
+	return nil
 }
 
 func (c *fileChecker) check(f *File) (string, error) {
@@ -322,13 +347,13 @@ func (f *File) checkType() error {
 
 // checkHardlink wants the first name to be a regular file that sorts before f
 // and agrees with it, since both are one inode.
-func (c *fileChecker) checkHardlink(f *File) error {
+func checkHardlink(files []File, f *File) error {
 	target := f.Target()
-	i := sort.Search(len(c.files), func(i int) bool { return c.files[i].Name() >= target })
-	if i == len(c.files) || c.files[i].Name() != target || c.files[i].Type != TypeFile || target >= f.Name() {
+	i := sort.Search(len(files), func(i int) bool { return files[i].Name() >= target })
+	if i == len(files) || files[i].Name() != target || files[i].Type != TypeFile || target >= f.Name() {
 		return fmt.Errorf("hard link to %q, which is no regular file listed before it", target)
 	}
-	t := &c.files[i]
+	t := &files[i]
 	if t.SHA256 != f.SHA256 || t.Size != f.Size || t.Mode != f.Mode || t.UID != f.UID || t.GID != f.GID || !maps.Equal(t.Xattrs, f.Xattrs) {
 		return fmt.Errorf("differs from %q, the file that it is a hard link to", target)
 	}
