@@ -30,7 +30,7 @@ func main() {
 		s := <-c
 		os.Exit(40 + int(s.(syscall.Signal)))
 	case "ignore":
-		signal.Ignore(syscall.SIGTERM)
+		signal.Ignore(syscall.SIGTERM, syscall.SIGUSR1)
 		fmt.Println("waiting")
 		select {}
 	case "serve":
