@@ -187,7 +187,15 @@ func (m *Manager) presentSubject(ctx context.Context, tx *store.Tx, t *store.Tas
 		if err != nil {
 			return nil, "", err
 		}
-		return nodeSubject(n), "", nil
+		// Whoever made the join token let the machine ask.
+		token, err := tx.JoinTokens().Get(ctx, t.AccountID, n.JoinTokenID)
+		if errors.Is(err, store.ErrNotFound) {
+			return nodeSubject(n), "", nil
+		}
+		if err != nil {
+			return nil, "", err
+		}
+		return nodeSubject(n), token.CreatedBy, nil
 	}
 	return nil, "", invalid(CodeInvalidState, "tasks of type %s are not for people to decide", t.Type)
 }

@@ -21,11 +21,8 @@ func (m *Manager) SignUp(ctx context.Context, r wire.SignUp, remote string) (*wi
 	if err := errors.Join(checkText("first_name", r.FirstName, 100), checkText("last_name", r.LastName, 100)); err != nil {
 		return nil, m.fail(err)
 	}
-	names := []string{"sign-up " + remote}
-	if r.OneTimeCode != "" {
-		names = append(names, "first-run code")
-	}
-	if wait := m.attempts.wait(names...); wait > 0 {
+	name := "sign-up " + remote // of the one-time code, 120 random bits, nobody needs to be kept from guessing
+	if wait := m.attempts.wait(name); wait > 0 {
 		return nil, newError(Limited, CodeAuthFailed, "too many sign-ups; try again in %s", wait)
 	}
 	hash, err := m.newPasswordHash(ctx, r.UserPassword)
@@ -69,9 +66,7 @@ func (m *Manager) SignUp(ctx context.Context, r wire.SignUp, remote string) (*wi
 	if err != nil {
 		return nil, err
 	}
-	for _, n := range names {
-		m.attempts.succeeded(n)
-	}
+	m.attempts.succeeded(name)
 	w := userInfo(u, nil)
 	return &w, nil
 }
@@ -256,14 +251,14 @@ func (m *Manager) ChangePassword(ctx context.Context, a Actor, current, next str
 	if err := a.self(); err != nil {
 		return err
 	}
-	names := []string{"password of " + a.UserID}
-	if wait := m.attempts.wait(names...); wait > 0 {
+	name := "password of " + a.UserID
+	if wait := m.attempts.wait(name); wait > 0 {
 		return newError(Limited, CodeAuthFailed, "too many attempts; try again in %s", wait)
 	}
 	if _, err := m.checkPassword(ctx, a.Name, current); err != nil {
 		return m.fail(err)
 	}
-	m.attempts.succeeded(names[0])
+	m.attempts.succeeded(name)
 	hash, err := m.newPasswordHash(ctx, next)
 	if err != nil {
 		return m.fail(err)

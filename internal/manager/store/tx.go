@@ -52,7 +52,11 @@ func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
 			return classify(err)
 		}
 		tx := &Tx{s: s, q: q, floor: floor, overlay: map[objectKey]ObjectState{}}
-		if err := s.apply(tx, fn); err != nil {
+		err = s.alone(ctx, q)
+		if err == nil {
+			err = s.apply(tx, fn)
+		}
+		if err != nil {
 			if rerr := q.Rollback(); rerr != nil && !errors.Is(rerr, sql.ErrTxDone) {
 				err = errors.Join(err, rerr)
 			}
@@ -64,6 +68,16 @@ func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
 		s.committed(tx)
 		return nil
 	})
+}
+
+// alone makes writers wait for each other from their first statement on, as SQLite's do by
+// themselves: what a decision was read from cannot change before it is committed.
+func (s *Store) alone(ctx context.Context, q *sql.Tx) error {
+	if s.opts.Driver != Postgres {
+		return nil
+	}
+	_, err := q.ExecContext(ctx, "SELECT count FROM audit_head WHERE id = 1 FOR UPDATE")
+	return classify(err)
 }
 
 func (s *Store) apply(tx *Tx, fn func(*Tx) error) error {

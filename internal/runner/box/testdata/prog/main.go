@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 func main() {
@@ -32,7 +33,7 @@ func main() {
 	case "ignore":
 		signal.Ignore(syscall.SIGTERM, syscall.SIGUSR1)
 		fmt.Println("waiting")
-		select {}
+		time.Sleep(time.Hour)
 	case "serve":
 		http.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { fmt.Fprintf(w, "hello from %s", hostname()) })
 		fmt.Fprintln(os.Stderr, http.ListenAndServe(os.Args[2], nil))
