@@ -398,13 +398,13 @@ func rerun(t *testing.T, test string, attr *syscall.SysProcAttr, environment ...
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(buildDir, strings.ReplaceAll(t.Name(), "/", "-"))
+	path := filepath.Join(buildDir, t.Name())
 	if err := os.WriteFile(path, read(t, self), 0o755); err != nil { // others may not enter the folder of go test
 		t.Fatal(err)
 	}
 	cmd := exec.Command(path, "-test.run=^"+test+"$", "-test.v")
 	cmd.SysProcAttr = attr
-	cmd.Env = append(os.Environ(), append(environment, "SIMTEE_TEST_PROGRAMS="+buildDir, "TMPDIR=/tmp")...)
+	cmd.Env = append(os.Environ(), append(environment, "SIMTEE_TEST_PROGRAMS="+filepath.Dir(mustProgram(t, "genuine")), "TMPDIR=/tmp")...)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Errorf("%v\n%s", err, out)
@@ -452,7 +452,7 @@ func TestCallerOutsideNamespace(t *testing.T) {
 	if os.Geteuid() != 0 {
 		ownUserNamespace(cmd.SysProcAttr)
 	}
-	cmd.Env = append(os.Environ(), "SIMTEE_TEST_OUTSIDE=1", "SIMTEE_TEST_PROGRAMS="+buildDir)
+	cmd.Env = append(os.Environ(), "SIMTEE_TEST_OUTSIDE=1", "SIMTEE_TEST_PROGRAMS="+filepath.Dir(mustProgram(t, "genuine")))
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -131,7 +131,7 @@ func (p *process) open(name string, flags int) (*os.File, error) {
 	if err == nil {
 		err = openErr
 	}
-	if errors.Is(err, unix.ESRCH) {
+	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOENT) {
 		return nil, gone(p.pid)
 	}
 	if err != nil {
@@ -140,6 +140,8 @@ func (p *process) open(name string, flags int) (*os.File, error) {
 	return os.NewFile(uintptr(fd), filepath.Join(p.dir.Name(), name)), nil
 }
 
+const maxProcFile = 1 << 20
+
 // read reads a small file of /proc/PID.
 func (p *process) read(name string) ([]byte, error) {
 	f, err := p.open(name, 0)
@@ -147,9 +149,12 @@ func (p *process) read(name string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, 1<<20))
+	b, err := io.ReadAll(io.LimitReader(f, maxProcFile+1))
 	if errors.Is(err, unix.ESRCH) {
 		return nil, gone(p.pid)
+	}
+	if len(b) > maxProcFile { // what is cut off could be what matters
+		return nil, &RefusedError{Rule: "caller_memory", Wanted: fmt.Sprintf("%s of at most %d bytes", name, maxProcFile), Seen: "more"}
 	}
 	return b, err
 }
@@ -196,7 +201,7 @@ func (p *process) checkTracers() error {
 	}
 	for _, id := range ids {
 		status, err := p.read("task/" + id + "/status")
-		if errors.Is(err, unix.ENOENT) || errors.As(err, new(*RefusedError)) {
+		if errors.As(err, new(*RefusedError)) {
 			continue // the thread ended; whether the process did is for alive to say
 		}
 		if err != nil {

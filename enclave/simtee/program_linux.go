@@ -1,7 +1,6 @@
 package simtee
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"debug/elf"
 	"encoding/hex"
@@ -9,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -77,7 +75,11 @@ func (p *process) readProgram() (*program, error) {
 		}
 		keep = p.remember(f, info, prog, time.Now())
 	}
-	err = p.checkText(prog.path, prog.static)
+	smaps, err := p.read("smaps")
+	if err != nil {
+		return nil, err
+	}
+	err = checkText(smaps, prog.path, prog.static)
 	if same := p.executes(info); same != nil {
 		return nil, same // then the text was another program's
 	}
@@ -134,53 +136,4 @@ func isStatic(r io.ReaderAt) bool {
 		}
 	}
 	return true
-}
-
-// checkText refuses a process whose program text in memory is not the file's:
-// a page that was changed there (by a debugger that has gone since) is private
-// to the process. A static program runs no code of any other file.
-func (p *process) checkText(path string, static bool) error {
-	b, err := p.read("smaps")
-	if err != nil {
-		return err
-	}
-	var files []string
-	var mapping, permissions string
-	for line := range bytes.Lines(b) {
-		fields := strings.Fields(string(line))
-		switch {
-		case len(fields) >= 5 && !strings.HasSuffix(fields[0], ":"):
-			mapping, permissions = "", fields[1]
-			if len(fields) > 5 {
-				mapping = strings.Join(fields[5:], " ")
-			}
-			if !strings.Contains(permissions, "x") || kernelCode(mapping) {
-				permissions = ""
-				continue
-			}
-			if strings.Contains(permissions, "w") || !strings.HasPrefix(mapping, "/") {
-				return changedText("executable memory " + permissions + " that is no file's")
-			}
-			if len(files) == 0 || files[len(files)-1] != mapping {
-				files = append(files, mapping)
-			}
-		case len(fields) == 3 && fields[0] == "Anonymous:" && permissions != "" && fields[1] != "0":
-			return changedText(fields[1] + " kB of " + mapping + " changed in memory")
-		}
-	}
-	if static && (len(files) != 1 || files[0] != path) {
-		return changedText(path + ", a static program, with the code of " + strings.Join(files, ", "))
-	}
-	return nil
-}
-
-func kernelCode(mapping string) bool {
-	return mapping == "[vdso]" || mapping == "[vsyscall]" || mapping == "[uprobes]"
-}
-
-func changedText(seen string) error {
-	return &RefusedError{
-		Rule: "caller_text", Wanted: "program text in memory as in the file", Seen: seen,
-		Advice: "somebody changed the program after it was loaded",
-	}
 }

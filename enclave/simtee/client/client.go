@@ -198,8 +198,7 @@ func (c *Client) receive() (*proto.Reply, error) {
 
 // interrupt lets ctx end reads and writes; call what it returns when done.
 func (c *Client) interrupt(ctx context.Context) (stop func()) {
-	deadline, _ := ctx.Deadline() // the zero time means none
-	c.conn.SetDeadline(deadline)
+	c.conn.SetDeadline(time.Time{})
 	done := make(chan struct{})
 	cancelled := context.AfterFunc(ctx, func() {
 		c.conn.SetDeadline(time.Unix(1, 0))
