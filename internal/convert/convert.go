@@ -86,7 +86,10 @@ func convert(ctx context.Context, q *Request, in, out image.Ref) (*Result, error
 			return nil, err
 		}
 	}
-	if c.src, err = image.Open(ctx, in, q.InputOptions); err != nil {
+	// An engine's image that is known needs no export.
+	from := q.InputOptions
+	from.CacheDir = q.CacheDir
+	if c.src, err = image.Open(ctx, in, from); err != nil {
 		return nil, err
 	}
 	defer c.src.Close()
