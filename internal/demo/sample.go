@@ -30,8 +30,9 @@ type file struct {
 }
 
 // sampleImage is the application as its developer would have built it: FROM
-// scratch, a static program and a page, run as user 1000.
-func sampleImage(program string) (v1.Image, error) {
+// scratch, a static program and a page. It runs as user web where the
+// demonstration has root; in a user namespace of somebody else there is one user only.
+func sampleImage(program string, root bool) (v1.Image, error) {
 	hello, err := os.ReadFile(program)
 	if err != nil {
 		return nil, fmt.Errorf("the sample application: %w; run `make build`", err)
@@ -59,7 +60,9 @@ func sampleImage(program string) (v1.Image, error) {
 	cfg = cfg.DeepCopy()
 	cfg.OS, cfg.Architecture = "linux", "amd64"
 	cfg.Config.Entrypoint = []string{"/hello"}
-	cfg.Config.User = "web"
+	if root {
+		cfg.Config.User = "web"
+	}
 	cfg.Config.Env = []string{"PATH=/"}
 	cfg.Config.ExposedPorts = map[string]struct{}{"8080/tcp": {}}
 	return mutate.ConfigFile(image, cfg)

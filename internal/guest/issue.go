@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -185,7 +186,9 @@ func refusedRequest(subject string, s *taskState) error {
 	if s.TaskID != "" {
 		what += " (task " + s.TaskID + ")"
 	}
-	if s.Reason != "" {
+	// A reason that is made of the rules would only say them twice.
+	failed := failedRules(s.Rules)
+	if s.Reason != "" && !slices.ContainsFunc(failed, func(r attest.Rule) bool { return strings.Contains(s.Reason, r.Name+": ") }) {
 		what += ": " + s.Reason
 	}
 	return &refusedCertificate{what: what, status: s.Status, rules: failedRules(s.Rules)}

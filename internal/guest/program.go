@@ -4,9 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 
@@ -61,7 +61,7 @@ func (l *launch) start() (*program, error) {
 // foreground process group.
 func (l *launch) attributes() *syscall.SysProcAttr {
 	attributes := &syscall.SysProcAttr{Credential: &syscall.Credential{
-		Uid: l.exec.UID, Gid: l.exec.GID, Groups: l.exec.Groups, NoSetGroups: hasGroups(l.exec.Groups),
+		Uid: l.exec.UID, Gid: l.exec.GID, Groups: l.exec.Groups, NoSetGroups: groupsStay(l.exec.Groups, l.exec.GID),
 	}}
 	if _, err := unix.IoctlGetTermios(int(l.stdio[0].Fd()), unix.TCGETS); err == nil {
 		if _, err := unix.IoctlGetInt(int(l.stdio[0].Fd()), unix.TIOCGPGRP); err == nil {
@@ -73,15 +73,26 @@ func (l *launch) attributes() *syscall.SysProcAttr {
 	return attributes
 }
 
-// hasGroups reports whether this process has exactly these groups already: a
-// user namespace with a single group forbids setting even those.
-func hasGroups(want []uint32) bool {
+// groupsStay reports whether this process has exactly the wanted groups already,
+// or cannot have others: a user namespace with a single group forbids setting
+// even those, and then no group of the namespace but that one can be wanted.
+func groupsStay(want []uint32, gid uint32) bool {
 	have, err := os.Getgroups()
 	if err != nil {
 		return false
 	}
-	slices.Sort(have)
-	return slices.EqualFunc(have, want, func(h int, w uint32) bool { return uint32(h) == w })
+	seen := map[uint32]bool{gid: true}
+	for _, w := range want {
+		seen[w] = true
+	}
+	if denied, err := os.ReadFile("/proc/self/setgroups"); err == nil && strings.TrimSpace(string(denied)) == "deny" {
+		return len(seen) == 1
+	}
+	had := map[uint32]bool{gid: true}
+	for _, h := range have {
+		had[uint32(h)] = true
+	}
+	return maps.Equal(had, seen)
 }
 
 func exitCode(err error) int {
