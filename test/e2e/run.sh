@@ -33,5 +33,9 @@ for _ in $(seq 100); do
 done
 echo "e2e: Docker Engine $(docker -H "unix://$work/docker.sock" version --format '{{.Server.Version}}') at $work/docker.sock"
 export DOCKER_HOST=unix://$work/docker.sock HITOKU_E2E_BRIDGE=$net.1 HITOKU_E2E_IMAGES=$cache
-export HITOKU_BIN=$PWD/bin
+# The commands run under the race detector; the guest is static and cannot.
+mkdir "$work/bin"
+CGO_ENABLED=1 go build -race -o "$work/bin/hitoku" ./cmd/hitoku
+cp bin/hitoku-init bin/hitoku-hello "$work/bin/"
+export HITOKU_BIN=$PWD/bin HITOKU_RACE_BIN=$work/bin GORACE="halt_on_error=1 exitcode=66"
 go test -tags e2e -count=1 -timeout 25m ./test/e2e/... ./internal/image/... "$@"

@@ -118,7 +118,7 @@ func (s *stack) cliIn(stdin string, args ...string) string {
 
 // try runs hitoku and returns its output; the error holds what it printed to standard error.
 func (s *stack) try(stdin string, args ...string) (string, error) {
-	cmd := exec.Command(filepath.Join(env(s.t, "HITOKU_BIN"), "hitoku"), args...)
+	cmd := exec.Command(filepath.Join(env(s.t, "HITOKU_RACE_BIN"), "hitoku"), args...)
 	cmd.Env = s.env()
 	cmd.Stdin = strings.NewReader(stdin)
 	var out, errs bytes.Buffer
@@ -140,7 +140,7 @@ func (s *stack) spawn(name string, args ...string) (end func()) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	cmd := exec.Command(filepath.Join(env(s.t, "HITOKU_BIN"), "hitoku"), args...)
+	cmd := exec.Command(filepath.Join(env(s.t, "HITOKU_RACE_BIN"), "hitoku"), args...)
 	cmd.Env, cmd.Stdout, cmd.Stderr = s.env(), log, log
 	if err := cmd.Start(); err != nil {
 		s.t.Fatal(err)
@@ -153,6 +153,11 @@ func (s *stack) spawn(name string, args ...string) (end func()) {
 			return
 		}
 		ended = true
+		select {
+		case <-done:
+			s.t.Errorf("%s ended by itself: %s", name, cmd.ProcessState)
+		default:
+		}
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		select {
 		case <-done:
