@@ -19,15 +19,17 @@ import (
 // newCertificate begins the row of a request that was decided upon.
 func newCertificate(kind string, n *store.Node, req *issue.Request, e *attest.Result, d *issue.Decision, now time.Time) *store.Certificate {
 	c := &e.Claims
-	rules, _ := json.Marshal(d.Rules) // strings and booleans cannot fail
 	row := &store.Certificate{
 		AccountID: n.AccountID, ZoneID: n.ZoneID, Kind: kind, Status: store.CertificatePending, NodeID: n.ID, KeyHash: hex.EncodeToString(req.SPKIHash[:]),
 		Subject: req.CommonName, CSR: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: req.DER})), CreatedAt: now,
 		Details: store.CertificateDetails{
 			MREnclave: hex.EncodeToString(c.Measurement), MRSigner: hex.EncodeToString(c.Signer), ISVProdID: int(c.ProdID), ISVSVN: int(c.SVN),
 			CPUSVN: hex.EncodeToString(c.CPUSVN), QuoteStatus: c.TCB.Overall, PlatformID: c.PlatformID, Freshness: d.Freshness, Debug: c.Debug,
-			Simulated: c.Simulated, Reason: d.Reason, Rules: rules,
+			Simulated: c.Simulated, Reason: d.Reason,
 		},
+	}
+	if d.Outcome != issue.Issue { // the rules of an issued one all held
+		row.Details.Rules, _ = json.Marshal(d.Rules) // strings and booleans cannot fail
 	}
 	if req.Binding != nil {
 		row.Details.ConfigID = hex.EncodeToString(req.Binding.ConfigID)

@@ -40,9 +40,6 @@ func (m *Manager) ProvisionNode(ctx context.Context, token string, r wire.NodePr
 	if err != nil {
 		return nil, m.fail(err)
 	}
-	if err := m.mayIssue(ctx); err != nil {
-		return nil, err
-	}
 	// The nonce is answered by this request, whatever comes of it. What it was handed out for
 	// says which root the evidence must lead to, before anything of the evidence is read.
 	var account *store.Account
@@ -70,6 +67,9 @@ func (m *Manager) ProvisionNode(ctx context.Context, token string, r wire.NodePr
 	}
 	var v *verifier
 	err = m.view(ctx, func(tx *store.Tx) (err error) { v, err = m.verifierFor(ctx, tx, account, attestation); return err })
+	if err == nil {
+		err = m.mayIssue(ctx)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +138,7 @@ func requestError(err error) error {
 // mayIssue refuses while the audit log does not reach its checkpoint: the database is then not
 // the one that approvals were given in (security decision S18), and cannot be written to.
 func (m *Manager) mayIssue(ctx context.Context) error {
-	err := m.store.CheckTrusted(ctx)
+	err := m.store.Trusted(ctx)
 	if err == nil {
 		return nil
 	}
