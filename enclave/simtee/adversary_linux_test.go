@@ -150,7 +150,7 @@ func TestExecutableSwap(t *testing.T) {
 	genuine, evil := read(t, s.genuine), read(t, s.evil)
 	t.Run("genuine put in place of the running program", func(t *testing.T) {
 		t.Parallel()
-		path := s.write("swap1", evil)
+		path := install(t, filepath.Join(s.dir, "swap1"), evil)
 		a := s.start(t, path)
 		a.must("kind")
 		replace(t, s, path, genuine)
@@ -159,7 +159,7 @@ func TestExecutableSwap(t *testing.T) {
 	})
 	t.Run("genuine program replaced while it runs", func(t *testing.T) {
 		t.Parallel()
-		path := s.write("swap2", genuine)
+		path := install(t, filepath.Join(s.dir, "swap2"), genuine)
 		a := s.start(t, path)
 		a.must("dial", s.socket)
 		replace(t, s, path, evil)
@@ -167,7 +167,7 @@ func TestExecutableSwap(t *testing.T) {
 	})
 	t.Run("written while it runs", func(t *testing.T) {
 		t.Parallel()
-		path := s.write("swap3", genuine)
+		path := install(t, filepath.Join(s.dir, "swap3"), genuine)
 		a := s.start(t, path)
 		a.must("dial", s.socket)
 		if err := os.WriteFile(path, evil, 0o755); !errors.Is(err, unix.ETXTBSY) {

@@ -54,9 +54,7 @@ func rerun(t *testing.T, test string, attr *syscall.SysProcAttr, environment ...
 		t.Fatal(err)
 	}
 	path := filepath.Join(buildDir, t.Name())
-	if err := os.WriteFile(path, read(t, self), 0o755); err != nil { // others may not enter the folder of go test
-		t.Fatal(err)
-	}
+	install(t, path, read(t, self)) // others may not enter the folder of go test
 	cmd := exec.Command(path, "-test.run=^"+test+"$", "-test.v")
 	cmd.SysProcAttr = attr
 	cmd.Env = append(os.Environ(), append(environment, "SIMTEE_TEST_PROGRAMS="+filepath.Dir(mustProgram(t, "genuine")), "TMPDIR=/tmp")...)

@@ -29,7 +29,7 @@ func TestContainerFileSystem(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s.write("disk/lower/.hitoku/init", read(t, s.genuine))
+	install(t, at("disk/lower/.hitoku/init"), read(t, s.genuine))
 	s.write("disk/lower/manifest.json", read(t, s.manifest))
 	s.write("disk/lower/sigstruct", read(t, s.sigstruct))
 	mount(t, "overlay", at("merged"), "overlay", "lowerdir="+at("disk/lower")+",upperdir="+at("disk/upper")+",workdir="+at("disk/work"))

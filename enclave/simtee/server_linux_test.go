@@ -196,7 +196,7 @@ func TestFlipEveryByte(t *testing.T) {
 		if at == len(program)/2 {
 			bad = append(bytes.Clone(program), 0)
 		}
-		a := s.start(t, s.write(fmt.Sprintf("flipped-%d", at), bad))
+		a := s.start(t, install(t, filepath.Join(s.dir, fmt.Sprintf("flipped-%d", at)), bad))
 		a.must("dial", s.socket)
 		a.refused("guest_digest", "measure", s.manifest, s.sigstruct)
 	}

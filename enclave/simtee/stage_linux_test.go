@@ -153,6 +153,18 @@ func (s *stage) write(name string, b []byte) string {
 	return path
 }
 
+// install writes a program. Another process does it: a descriptor open for
+// writing that leaks into a child of a parallel test would make execve(2) fail.
+func install(t testing.TB, path string, program []byte) string {
+	t.Helper()
+	cmd := exec.Command("/bin/sh", "-c", `cat >"$0" && chmod 755 "$0"`, path)
+	cmd.Stdin = bytes.NewReader(program)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v: %s", path, err, out)
+	}
+	return path
+}
+
 func fileDigest(t testing.TB, path string) string {
 	t.Helper()
 	b, err := os.ReadFile(path)
