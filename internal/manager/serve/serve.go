@@ -187,7 +187,7 @@ func open(ctx context.Context, o Options, listen net.Addr) (_ *opened, err error
 		return nil, err
 	}
 	out.Manager, err = manager.New(manager.Options{
-		Store: out.store, Box: out.ring, Host: o.Host, ServerKey: out.serverKey, Converter: conv, Log: o.Log, OpenSignUp: o.OpenSignUp,
+		Store: out.store, Box: out.ring, Host: o.Host, URL: address(o.Host, listen), ServerKey: out.serverKey, Converter: conv, Log: o.Log, OpenSignUp: o.OpenSignUp,
 	})
 	if err != nil {
 		return nil, err
@@ -255,11 +255,16 @@ func (m *opened) ready(ctx context.Context, o Options, listen net.Addr) (Ready, 
 	if err := os.WriteFile(file, []byte(ca.EncodePEM(m.web.authority.Certificate)), 0o644); err != nil {
 		return Ready{}, err
 	}
+	return Ready{URL: address(o.Host, listen), Pin: "sha256:" + hex.EncodeToString(pin[:]), Code: code, CA: file}, nil
+}
+
+// address is the manager's base URL.
+func address(host string, listen net.Addr) string {
 	_, port, err := net.SplitHostPort(listen.String())
 	if err != nil {
-		return Ready{}, err
+		return "https://" + host
 	}
-	return Ready{URL: "https://" + net.JoinHostPort(o.Host, port), Pin: "sha256:" + hex.EncodeToString(pin[:]), Code: code, CA: file}, nil
+	return "https://" + net.JoinHostPort(host, port)
 }
 
 // hostOf is the address as a host name; the machine's name when all addresses are listened on.
