@@ -18,7 +18,7 @@ type ListOptions struct {
 	AllSearch     string // matched against the fields that people read
 }
 
-// column says which column of the store a published key stands for.
+// columns says which column of the store a published key stands for.
 type columns map[string]string
 
 // query turns list options into a query. sortable names the keys that may be
@@ -81,9 +81,6 @@ func metadata(q store.Query, total, filtered int) *wire.Metadata {
 		TotalCount: total, FilteredCount: filtered,
 	}
 }
-
-// Choice is a condition on one field of a list; empty means no condition.
-type Choice = string
 
 // page turns stored rows into a list reply.
 func page[T, W any](q store.Query, p store.Page[T], each func(*T) (W, error)) (*wire.List[W], error) {

@@ -17,7 +17,8 @@ func (tx *Tx) Sessions() Globals[Session, *Session] { return Globals[Session, *S
 
 // The tables of accounts.
 
-func (tx *Tx) Authorities() Rows[Authority, *Authority]   { return Rows[Authority, *Authority]{tx} }
+func (tx *Tx) Authorities() Rows[Authority, *Authority] { return Rows[Authority, *Authority]{tx} }
+
 func (tx *Tx) Memberships() Rows[Membership, *Membership] { return Rows[Membership, *Membership]{tx} }
 func (tx *Tx) APITokens() Rows[APIToken, *APIToken]       { return Rows[APIToken, *APIToken]{tx} }
 func (tx *Tx) Zones() Rows[Zone, *Zone]                   { return Rows[Zone, *Zone]{tx} }
@@ -30,7 +31,9 @@ func (tx *Tx) Nodes() Rows[Node, *Node]                   { return Rows[Node, *N
 func (tx *Tx) NodeContacts() Rows[NodeContact, *NodeContact] {
 	return Rows[NodeContact, *NodeContact]{tx}
 }
+
 func (tx *Tx) Deployments() Rows[Deployment, *Deployment] { return Rows[Deployment, *Deployment]{tx} }
+
 func (tx *Tx) Certificates() Rows[Certificate, *Certificate] {
 	return Rows[Certificate, *Certificate]{tx}
 }

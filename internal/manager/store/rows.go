@@ -11,7 +11,7 @@ type Rows[T any, P pointer[T]] struct{ tx *Tx }
 
 // Get returns the row with this id.
 func (r Rows[T, P]) Get(ctx context.Context, account, id string) (*T, error) {
-	var t = P(new(T)).table()
+	t := P(new(T)).table()
 	rows, err := query[T, P](ctx, r.tx, "WHERE account_id = $1 AND "+t.id+" = $2", account, id)
 	if err != nil {
 		return nil, err
@@ -43,7 +43,7 @@ type Globals[T any, P pointer[T]] struct{ tx *Tx }
 
 // Get returns the row with this id.
 func (r Globals[T, P]) Get(ctx context.Context, id string) (*T, error) {
-	var t = P(new(T)).table()
+	t := P(new(T)).table()
 	rows, err := query[T, P](ctx, r.tx, "WHERE "+t.id+" = $1", id)
 	if err != nil {
 		return nil, err
