@@ -29,7 +29,7 @@ func openRegistry(ctx context.Context, ref Ref, o Options) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	img, index, err := pullRegistry(ctx, ref, rr, opts, o)
+	img, index, err := pullRegistry(ctx, ref, rr, opts, g, o)
 	if err != nil {
 		g.close()
 		return nil, noSuchTag(err, ref)
@@ -42,7 +42,7 @@ func openRegistry(ctx context.Context, ref Ref, o Options) (*Source, error) {
 	return s, nil
 }
 
-func pullRegistry(ctx context.Context, ref Ref, rr name.Reference, opts []remote.Option, o Options) (*storedImage, v1.Hash, error) {
+func pullRegistry(ctx context.Context, ref Ref, rr name.Reference, opts []remote.Option, g *guard, o Options) (*storedImage, v1.Hash, error) {
 	puller, err := remote.NewPuller(opts...)
 	if err != nil {
 		return nil, v1.Hash{}, err
@@ -62,13 +62,20 @@ func pullRegistry(ctx context.Context, ref Ref, rr name.Reference, opts []remote
 		return nil, v1.Hash{}, err
 	}
 	blob := func(d v1.Descriptor) layerOpener {
-		return func() (io.ReadCloser, error) {
+		open := func() (io.ReadCloser, error) {
 			l, err := puller.Layer(ctx, rr.Context().Digest(d.Digest.String()))
 			if err != nil {
 				return nil, err
 			}
 			rc, err := l.Compressed()
 			return rc, missingBlob(err, d)
+		}
+		return func() (io.ReadCloser, error) {
+			rc, err := open()
+			if err != nil {
+				return nil, err
+			}
+			return &steadyReader{ReadCloser: rc, open: open, again: func() bool { return g.pause(ctx) }}, nil
 		}
 	}
 	m, _, err := checkManifest(raw, mt)
@@ -90,6 +97,49 @@ func pullRegistry(ctx context.Context, ref Ref, rr name.Reference, opts []remote
 		index = top.Digest
 	}
 	return img, index, nil
+}
+
+// steadyReader opens a blob again when its connection breaks, and passes over
+// what was read already. The digest is that of all that it gave.
+type steadyReader struct {
+	io.ReadCloser
+	open  func() (io.ReadCloser, error)
+	again func() bool
+	seen  int64
+	tries int
+	// broken is how the present connection ended.
+	broken error
+}
+
+func (s *steadyReader) Read(p []byte) (int, error) {
+	for {
+		var n int
+		err := s.broken
+		if err == nil {
+			n, err = s.ReadCloser.Read(p)
+			s.seen += int64(n)
+		}
+		if err == nil || err == io.EOF || !temporary(err) {
+			return n, err
+		}
+		if s.broken = err; n > 0 {
+			return n, nil
+		}
+		if s.tries++; s.tries == attempts || !s.again() {
+			return 0, err
+		}
+		next, err := s.open()
+		if err != nil {
+			return 0, err
+		}
+		s.ReadCloser.Close()
+		s.ReadCloser, s.broken = next, nil
+		if _, err := io.CopyN(io.Discard, next, s.seen); err != nil {
+			if s.broken = err; !temporary(err) {
+				return 0, err
+			}
+		}
+	}
 }
 
 // attach tells the layers what their errors and events shall name.
