@@ -67,7 +67,7 @@ func planEnv(c *v1.Config, o *Options, n *notices) (workload.Env, error) {
 	}
 	mutable := newVars()
 	for _, e := range o.MutableEnv {
-		fixed.drop(name(e))
+		fixed.drop(varName(e))
 		mutable.set(e)
 	}
 	allowed := map[string]bool{}
@@ -82,13 +82,13 @@ func planEnv(c *v1.Config, o *Options, n *notices) (workload.Env, error) {
 		}
 	}
 	for _, e := range o.Env {
-		if mutable.has(name(e)) {
-			return workload.Env{}, requestError("environment: %s is given as fixed and as changeable by the host", name(e))
+		if mutable.has(varName(e)) {
+			return workload.Env{}, requestError("environment: %s is given as fixed and as changeable by the host", varName(e))
 		}
 	}
 	env := workload.Env{Allowed: sortedSet(allowed), Fixed: fixed.list(), Mutable: mutable.list()}
-	slices.SortFunc(env.Mutable, func(a, b string) int { return strings.Compare(name(a), name(b)) })
-	for _, v := range slices.Concat(env.Allowed, names(env.Mutable)) {
+	slices.SortFunc(env.Mutable, func(a, b string) int { return strings.Compare(varName(a), varName(b)) })
+	for _, v := range slices.Concat(env.Allowed, varNames(env.Mutable)) {
 		if steersCode(v) {
 			n.add("the host may set %s, which decides what code runs", v)
 		}
@@ -123,7 +123,7 @@ func (v *vars) drop(n string) {
 }
 
 func (v *vars) set(pair string) {
-	n := name(pair)
+	n := varName(pair)
 	if !v.has(n) {
 		v.order = append(v.order, n)
 	}
@@ -138,15 +138,15 @@ func (v *vars) list() []string {
 	return out
 }
 
-func name(pair string) string {
+func varName(pair string) string {
 	n, _, _ := strings.Cut(pair, "=")
 	return n
 }
 
-func names(pairs []string) []string {
+func varNames(pairs []string) []string {
 	out := make([]string, len(pairs))
 	for i, p := range pairs {
-		out[i] = name(p)
+		out[i] = varName(p)
 	}
 	return out
 }

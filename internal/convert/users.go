@@ -48,8 +48,8 @@ func resolveUser(spec string, passwd, group []byte) (user, error) {
 	for _, p := range parsePasswd(passwd) {
 		if numeric && p.uid == number || !numeric && p.name == wantUser {
 			out.uid, out.gid, name, found = uint32(p.uid), uint32(p.gid), p.name, true
-			if p.home != "" {
-				out.home = p.home
+			if strings.HasPrefix(p.home, "/") {
+				out.home = cleanPath(p.home)
 			}
 			if p.uid < 0 || p.uid > maxUser || p.gid < 0 || p.gid > maxUser {
 				return user{}, fail(KindImage, "USER %q: /etc/passwd of the image gives it %d:%d, which is out of range", spec, p.uid, p.gid)
