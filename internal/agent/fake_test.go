@@ -399,8 +399,16 @@ func (p *fakePlatform) NodeEvidence(_ context.Context, b *attest.Binding) ([]byt
 // options returns those of an agent of m with a new data folder.
 func (m *fakeManager) options(t *testing.T) Options {
 	t.Helper()
+	o := newFakeOptions(t)
+	o.Manager = m.url()
+	return o
+}
+
+// newFakeOptions has a platform that stands for the simulated TEE's.
+func newFakeOptions(t *testing.T) Options {
+	t.Helper()
 	return Options{
-		Manager: m.url(), DataDir: t.TempDir(), Listen: []string{"127.0.0.1:0"}, Name: "node-1", Version: "1.2.3",
+		DataDir: t.TempDir(), Listen: []string{"127.0.0.1:0"}, Name: "node-1", Version: "1.2.3",
 		Platform: &fakePlatform{key: newKey(t)}, Log: slog.New(slog.NewTextHandler(testWriter{t}, nil)), Now: time.Now, Rand: rand.Reader,
 		BackoffMin: 10 * time.Millisecond, BackoffMax: 50 * time.Millisecond,
 	}
