@@ -100,42 +100,47 @@ func Inspect(ctx context.Context, ref string, o image.Options) (*Inspection, err
 }
 
 // inspect leaves the image open for further reading.
-func inspect(ctx context.Context, ref string, o image.Options) (src *image.Source, x *Inspection, err error) {
+func inspect(ctx context.Context, ref string, o image.Options) (*image.Source, *Inspection, error) {
 	r, err := image.Parse(ref)
 	if err != nil {
 		return nil, nil, err
 	}
-	if src, err = image.Open(ctx, r, o); err != nil {
+	src, err := image.Open(ctx, r, o)
+	if err != nil {
 		return nil, nil, err
 	}
-	defer func() {
-		if err != nil {
-			src.Close()
-		}
-	}()
+	x, err := inspectSource(src, r.String())
+	if err != nil {
+		src.Close()
+		return nil, nil, err
+	}
+	return src, x, nil
+}
+
+func inspectSource(src *image.Source, name string) (*Inspection, error) {
 	img := src.Image()
 	cf, err := img.ConfigFile()
 	if err != nil {
-		return nil, nil, fail(KindImage, "configuration: %w", err)
+		return nil, fail(KindImage, "configuration: %w", err)
 	}
 	layers, err := img.Layers()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if len(layers) == 0 || !slices.Equal(cf.Config.Entrypoint, []string{workload.GuestPath}) && cf.Config.Labels[LabelMeasurement] == "" {
-		return nil, nil, fail(KindPlain, "it is no confidential image").advise("hitoku convert makes one from it")
+		return nil, fail(KindPlain, "it is no confidential image").advise("hitoku convert makes one from it")
 	}
 	own, err := readOwn(layers[len(layers)-1])
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	x = &Inspection{Name: r.String(), Digest: src.Digest().String(), Layers: len(layers), Labels: cf.Config.Labels}
+	x := &Inspection{Name: name, Digest: src.Digest().String(), Layers: len(layers), Labels: cf.Config.Labels}
 	if err := x.describe(own); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	m, err := img.Manifest()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	x.Size = m.Config.Size
 	for _, l := range m.Layers {
@@ -144,7 +149,7 @@ func inspect(ctx context.Context, ref string, o image.Options) (src *image.Sourc
 	x.checkOwn(own)
 	x.checkConfig(cf)
 	x.OK = x.Err() == nil
-	return src, x, nil
+	return x, nil
 }
 
 func readOwn(l v1.Layer) (*ownContent, error) {
