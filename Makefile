@@ -6,7 +6,7 @@ GOENV := CGO_ENABLED=0 GOAMD64=v1 GOFLAGS=
 # The guest must come out the same from every checkout: no paths, no version stamp, no build id.
 GUESTFLAGS := -trimpath -buildvcs=false -ldflags "-s -w -buildid="
 
-.PHONY: help build demo test test-fast test-race test-e2e test-evidence bench fuzz lint tidy-check guest-check clean tools
+.PHONY: help build demo test test-all test-fast test-evidence bench fuzz lint tidy-check guest-check clean tools
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -26,24 +26,26 @@ build: tools ## build bin/hitoku and bin/hitoku-init
 demo: build ## the whole path on this machine: convert, approve, enrol, run, verify, refuse
 	@$(BIN)/hitoku demo
 
-test: tools ## install what is missing, then run every test (needs root or sudo)
+test: build ## install what is missing, then run every test (needs root or sudo)
 	@./test/setup.sh
 	@$(MAKE) --no-print-directory lint
-	@$(MAKE) --no-print-directory test-fast
-	@$(MAKE) --no-print-directory test-race
-	@$(MAKE) --no-print-directory test-e2e
+	@./test/services.sh $(MAKE) --no-print-directory test-all
 
-test-fast: tools ## the fast tests only
-	go test ./...
-
-test-race: tools ## the packages with concurrency, under the race detector
-	CGO_ENABLED=1 go test -race ./internal/manager/... ./internal/agent/... ./internal/guest/... ./internal/convert/... ./internal/image/... ./enclave/... ./attest/...
-
-test-e2e: build ## end to end with Docker Engine and real images (needs root or sudo)
+test-all: # with the services that test/services.sh starts
+	@echo "test: everything, 1 of 3: go test ./..."
+	@./test/go.sh ./...
+	@echo "test: everything, 2 of 3: the packages with concurrency, under the race detector"
+	@CGO_ENABLED=1 ./test/go.sh -race -short $(RACE)
+	@echo "test: everything, 3 of 3: end to end"
 	@./test/e2e/run.sh
 
+RACE := ./internal/manager/... ./internal/agent/... ./internal/guest/... ./internal/convert/... ./internal/image/... ./enclave/... ./attest/...
+
+test-fast: tools ## the fast tests only; those that need a service skip
+	go test ./...
+
 test-evidence: tools ## the verifier against real hardware's evidence in ../shared (HITOKU_EVIDENCE names another folder)
-	go test -count=1 -run 'Evidence' ./attest/... ./measure/...
+	go test -count=1 -run 'Evidence' ./attest/... ./measure/... ./internal/verify/...
 
 bench: build ## benchmarks, each as a ratio within one run
 	@./test/bench/run.sh

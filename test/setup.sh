@@ -10,11 +10,12 @@ declare -A why=(
 	[libc6-dev]="the race detector is built with it"
 	[iproute2]="makes the bridge of the tests' Docker Engine"
 	[curl]="fetches pages as a user would"
+	[docker-registry]="a registry of other people's making, with log-in and TLS"
 	[postgresql]="the store's statements run on it too"
 )
 declare -A probe=(
 	[docker.io]=dockerd [debootstrap]=debootstrap [iptables]=iptables [iproute2]=ip [gcc]=gcc [curl]=curl
-	[libc6-dev]=/usr/include/stdlib.h [postgresql]=/usr/share/doc/postgresql
+	[docker-registry]=docker-registry [libc6-dev]=/usr/include/stdlib.h [postgresql]=/usr/share/doc/postgresql
 )
 
 missing=()

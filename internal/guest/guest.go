@@ -153,7 +153,7 @@ func (g *guest) checkSurroundings() (privileges, error) {
 	if err := own.checkUser(); err != nil {
 		return own, err
 	}
-	if err := checkAlone(os.Getpid()); err != nil {
+	if err := checkAlone(os.Getpid(), g.Proc); err != nil {
 		return own, err
 	}
 	if text := own.risky(); text != "" {

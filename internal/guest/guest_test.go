@@ -341,11 +341,11 @@ func TestContainerFront(t *testing.T) {
 		}
 	default:
 	}
-	b.wantLog("TLS front: nothing is forwarded to port 5001", "port 5000 listens on more than loopback")
 	must(t, b.cmd.Process.Signal(syscall.SIGTERM))
 	if code := b.wait(); code != 2 && code != 143 { // a Go program ends with code 2 or by the signal
 		t.Errorf("exit code %d", code)
 	}
+	b.wantLog("TLS front: nothing is forwarded to port 5001", "port 5000 listens on more than loopback")
 }
 
 // TestContainerFrontPassesLastWordsOn: the program ends right after its answer.

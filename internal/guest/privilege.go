@@ -53,16 +53,31 @@ func (p privileges) checkUser() error {
 	}}}
 }
 
-// checkAlone refuses a process namespace that was not made for this container:
-// a process that was there before could trace the guest from its first
-// instruction, before it makes itself untraceable.
-func checkAlone(pid int) error {
-	if pid == 1 {
+// checkAlone refuses a process namespace that was not made for this container,
+// or in which somebody else runs already: a process that was there before could
+// trace the guest from its first instruction, before it makes itself untraceable,
+// also when it is a child of what executed the guest.
+func checkAlone(pid int, proc string) error {
+	seen := ""
+	if pid != 1 {
+		seen = "PID " + strconv.Itoa(pid)
+	} else {
+		entries, err := os.ReadDir(proc)
+		if err != nil {
+			return fmt.Errorf("processes of the container: %w", err)
+		}
+		for _, e := range entries {
+			if other, err := strconv.Atoi(e.Name()); err == nil && other != pid {
+				seen = "process " + e.Name() + " beside it"
+			}
+		}
+	}
+	if seen == "" {
 		return nil
 	}
 	return &RefusedError{Refusals: []Refusal{{
-		Rule: "alone", Path: workload.GuestPath, Wanted: "to be the first process (PID 1) of the container", Seen: "PID " + strconv.Itoa(pid),
-		Advice: "start without --init, --pid and shareProcessNamespace: this program reaps ended processes itself",
+		Rule: "alone", Path: workload.GuestPath, Wanted: "to be the first and only process (PID 1) of the container", Seen: seen,
+		Advice: "start without --init, --pid and shareProcessNamespace, and with no other entrypoint: this program reaps ended processes itself",
 	}}}
 }
 

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# go test, and nothing may be skipped: a test that skips fails the run. Arguments go to go test.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+status=0
+go test -v "$@" >"$log" 2>&1 || status=$?
+grep -E '^(ok|FAIL|panic:|---? FAIL)|DATA RACE' "$log" || true
+# Tests on real evidence run by `make test-evidence`, where the evidence is.
+skipped=$(grep -E -A2 '^ *--- SKIP' "$log" | grep -vE 'no real (evidence|SIGSTRUCTs)|[Ee]vidence' || true)
+if [ $status -ne 0 ]; then
+	grep -E -B30 '^ *--- FAIL|DATA RACE' "$log" | head -300
+	exit $status
+fi
+if grep -qE -- '--- SKIP' <<<"$skipped"; then
+	echo "skipped, although nothing may be:"
+	echo "$skipped"
+	exit 1
+fi
