@@ -272,8 +272,10 @@ func (x *Inspection) checkConfig(cf *v1.ConfigFile) {
 	x.rule(c.User == "" || c.User == "0" || c.User == "root", "user", "root", c.User, "the guest starts as root and drops to the measured user")
 	x.rule(cf.OS+"/"+cf.Architecture == x.Options.Source, "platform", x.Options.Source, cf.OS+"/"+cf.Architecture, changedAdvice)
 	for _, l := range []struct{ label, want string }{
-		{LabelMeasurement, x.Measurement}, {LabelMRSigner, x.MRSigner},
-		{LabelISVProdID, strconv.Itoa(int(x.ISVProdID))}, {LabelISVSVN, strconv.Itoa(int(x.ISVSVN))},
+		{LabelMeasurement, x.Measurement},
+		{LabelMRSigner, x.MRSigner},
+		{LabelISVProdID, strconv.Itoa(int(x.ISVProdID))},
+		{LabelISVSVN, strconv.Itoa(int(x.ISVSVN))},
 	} {
 		if seen, ok := c.Labels[l.label]; ok && seen != l.want {
 			x.rule(false, "label "+l.label, l.want, seen, "the label is wrong; nobody trusts it, but convert the image again")

@@ -116,8 +116,10 @@ func (r *layerReader) read(ctx context.Context, l v1.Layer) (*layerIndex, error)
 	expanded.wait()
 	idx.expanded = limited.seen
 	if seen := fmt.Sprintf("%x", sum.Sum(nil)); diffID.Algorithm != "sha256" || seen != diffID.Hex {
-		return nil, layerError(digest, &failure{KindLayer, fmt.Errorf("wanted diff id %s, seen sha256:%s", diffID, seen),
-			"the image's configuration does not belong to its layers, and no engine runs it: build or push it again"})
+		return nil, layerError(digest, &failure{
+			KindLayer, fmt.Errorf("wanted diff id %s, seen sha256:%s", diffID, seen),
+			"the image's configuration does not belong to its layers, and no engine runs it: build or push it again",
+		})
 	}
 	return idx, nil
 }
@@ -253,8 +255,10 @@ func (e *expandLimit) Read(p []byte) (int, error) {
 		return 0, over
 	}
 	if e.seen > ratioFree && e.seen/e.limits.Ratio > e.stored {
-		return 0, &failure{KindLimit, fmt.Errorf("%d bytes expand to more than %d times as many", e.stored, e.limits.Ratio),
-			"raise the limit with --max-ratio if the layer is really like that"}
+		return 0, &failure{
+			KindLimit, fmt.Errorf("%d bytes expand to more than %d times as many", e.stored, e.limits.Ratio),
+			"raise the limit with --max-ratio if the layer is really like that",
+		}
 	}
 	if err == io.EOF {
 		if _, late := io.Copy(io.Discard, e.rest); late != nil {
@@ -270,8 +274,10 @@ func (e *expandLimit) Read(p []byte) (int, error) {
 
 func charge(used *atomic.Int64, n int64, l Limits) error {
 	if used.Add(n) > l.Bytes || n > l.Bytes {
-		return &failure{KindLimit, fmt.Errorf("the image's layers have more than %d bytes", l.Bytes),
-			"raise the limit with --max-size if the image is really that large"}
+		return &failure{
+			KindLimit, fmt.Errorf("the image's layers have more than %d bytes", l.Bytes),
+			"raise the limit with --max-size if the image is really that large",
+		}
 	}
 	return nil
 }

@@ -59,8 +59,10 @@ var mergeCases = []struct {
 	{"dots and slashes in names", []entries{{file("./t//a", "1"), file("/t/./b", "2")}}, []string{"file /t/a 6b86", "file /t/b d473"}, ""},
 	{"non-UTF-8 and long names", []entries{{file("t/\xe9", "1"), file("t/"+strings.Repeat("n", 200), "2"), symlink("t/l", strings.Repeat("x/", 120))}}, []string{"symlink /t/l -> " + strings.Repeat("x/", 120), "file /t/" + strings.Repeat("n", 200) + " d473", "file /t/? 6b86"}, ""},
 	{"special files", []entries{{
-		meta("t/fifo", tar.TypeFifo, 0o600, 1, 2), {Name: "t/null", Type: tar.TypeChar, Major: 1, Minor: 3, Mode: 0o666},
-		{Name: "t/disk", Type: tar.TypeBlock, Major: 8, Minor: 1, Mode: 0o660, GID: 6}, meta("t/suid", tar.TypeReg, 0o4755, 0, 0),
+		meta("t/fifo", tar.TypeFifo, 0o600, 1, 2),
+		{Name: "t/null", Type: tar.TypeChar, Major: 1, Minor: 3, Mode: 0o666},
+		{Name: "t/disk", Type: tar.TypeBlock, Major: 8, Minor: 1, Mode: 0o660, GID: 6},
+		meta("t/suid", tar.TypeReg, 0o4755, 0, 0),
 		meta("t/sgid", tar.TypeReg, 0o2755, 3, 4), meta("t/sticky", tar.TypeDir, 0o1777, 0, 0),
 	}}, []string{"block /t/disk", "fifo /t/fifo", "char /t/null", "file /t/sgid e3b0", "dir /t/sticky", "file /t/suid e3b0"}, ""},
 	{"attributes of folders", []entries{{meta("t/d", tar.TypeDir, 0o750, 7, 8), file("t/d/x", "1")}, {meta("t/d", tar.TypeDir, 0o711, 9, 9)}}, []string{"dir /t/d", "file /t/d/x 6b86"}, ""},

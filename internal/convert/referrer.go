@@ -14,7 +14,7 @@ import (
 // statement (https://in-toto.io/Statement/v1) that repeats the measurement.
 const (
 	StatementMediaType types.MediaType = "application/vnd.in-toto+json"
-	PredicateType                      = "https://hitoku.dev/measurement/v1"
+	PredicateType      string          = "https://hitoku.dev/measurement/v1"
 )
 
 type statement struct {

@@ -148,8 +148,10 @@ func TestParseAccountRoot(t *testing.T) {
 	if h, err := ParseAccountRoot("sha256:" + fromCert + "\n"); err != nil || h != fromCert {
 		t.Errorf("%q %v", h, err)
 	}
-	for _, bad := range []string{"", "sha256:ab", "sha256:" + strings.ToUpper(fromCert), "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n",
-		"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", strings.ReplaceAll(ca, "CERTIFICATE", "PRIVATE KEY")} {
+	for _, bad := range []string{
+		"", "sha256:ab", "sha256:" + strings.ToUpper(fromCert), "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n",
+		"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", strings.ReplaceAll(ca, "CERTIFICATE", "PRIVATE KEY"),
+	} {
 		if h, err := ParseAccountRoot(bad); KindOf(err) != KindRequest {
 			t.Errorf("%q: %q %v", bad, h, err)
 		}
