@@ -68,6 +68,18 @@ func readPasswd(path string) []string {
 	return strings.Split(string(raw[:n]), "\n")
 }
 
+// maxID is the largest id that names somebody; the one above means "no change" to
+// the kernel (setuid(2)).
+const maxID = 1<<32 - 2
+
+func parseID(text string) (int, error) {
+	id, err := strconv.ParseUint(text, 10, 32)
+	if err != nil || id > maxID {
+		return 0, fmt.Errorf("id %q: wanted a number from 0 to %d", text, uint64(maxID))
+	}
+	return int(id), nil
+}
+
 // lookUpUser finds the user of an image configuration: "", "name", "id",
 // "user:group". As Docker does, it gives an unknown number group 0, and
 // supplementary groups only where no group is named.
@@ -77,7 +89,7 @@ func lookUpUser(text string, read func(string) []string) (*account, error) {
 		name = "0"
 	}
 	who := &account{home: "/"}
-	id, err := strconv.Atoi(name)
+	id, err := parseID(name)
 	numeric := err == nil
 	found := false
 	userName := name
@@ -86,8 +98,8 @@ func lookUpUser(text string, read func(string) []string) (*account, error) {
 		if len(f) < 6 || f[0] != name && (!numeric || f[2] != strconv.Itoa(id)) {
 			continue
 		}
-		uid, err1 := strconv.Atoi(f[2])
-		gid, err2 := strconv.Atoi(f[3])
+		uid, err1 := parseID(f[2])
+		gid, err2 := parseID(f[3])
 		if err1 != nil || err2 != nil {
 			continue
 		}
@@ -113,20 +125,20 @@ func lookUpUser(text string, read func(string) []string) (*account, error) {
 			if len(f) < 4 || !slices.Contains(strings.Split(f[3], ","), userName) {
 				continue
 			}
-			if gid, err := strconv.Atoi(f[2]); err == nil && gid != who.gid {
+			if gid, err := parseID(f[2]); err == nil && gid != who.gid {
 				who.groups = append(who.groups, gid)
 			}
 		}
 		return who, nil
 	}
-	if gid, err := strconv.Atoi(group); err == nil {
+	if gid, err := parseID(group); err == nil {
 		who.gid = gid
 		return who, nil
 	}
 	for _, line := range groups {
 		f := strings.Split(line, ":")
 		if len(f) >= 3 && f[0] == group {
-			if gid, err := strconv.Atoi(f[2]); err == nil {
+			if gid, err := parseID(f[2]); err == nil {
 				who.gid = gid
 				return who, nil
 			}
