@@ -280,7 +280,7 @@ func (c *check) level() {
 	case c.tcb.Overall == NotSupported:
 		err = errors.New("no level of the TCB info or QE identity matches (TCBNotSupported)")
 	case c.tcb.Overall == Revoked:
-		err = errors.New("Revoked: this platform must not be trusted any more")
+		err = errors.New("the status is Revoked: this platform must not be trusted any more")
 	}
 	c.rule("tcb_level", "a TCB level that is known and not revoked", c.tcb.Overall, err, "update the platform's firmware and microcode, then its PCK certificate")
 }

@@ -303,14 +303,6 @@ func (a *actor) must(command ...string) string {
 	return strings.TrimSpace(strings.TrimPrefix(got, "ok"))
 }
 
-// expectOK waits for the answer to a command that was sent before.
-func (a *actor) expectOK() {
-	a.t.Helper()
-	if got := a.next(); got != "ok" {
-		a.t.Fatal(got)
-	}
-}
-
 // refused sends a command that a rule has to refuse.
 func (a *actor) refused(rule string, command ...string) {
 	a.t.Helper()

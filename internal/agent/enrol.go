@@ -6,7 +6,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/x509"
-	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -221,12 +220,4 @@ func (a *Agent) address() string {
 	}
 	defer c.Close()
 	return c.LocalAddr().(*net.UDPAddr).IP.String()
-}
-
-// checkPlatformID says what is wrong with a platform id, if anything.
-func checkPlatformID(id string) error {
-	if raw, err := hex.DecodeString(id); err != nil || len(raw) != 16 || hex.EncodeToString(raw) != id {
-		return fmt.Errorf("agent: platform id %q: wanted 32 lower-case hexadecimal digits", id)
-	}
-	return nil
 }

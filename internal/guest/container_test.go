@@ -259,7 +259,6 @@ type box struct {
 	spec     stageSpec
 	out, err logLines
 	cmd      *exec.Cmd
-	stdout   *os.File // the reading end, drained into out
 	drained  chan struct{}
 }
 

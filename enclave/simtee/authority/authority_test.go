@@ -141,7 +141,7 @@ func TestRefusedKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	off := &ecdsa.PublicKey{Curve: elliptic.P256(), X: big.NewInt(1), Y: big.NewInt(1)}
+	off := &ecdsa.PublicKey{Curve: elliptic.P256(), X: big.NewInt(1), Y: big.NewInt(1)} //lint:ignore SA1019 no other way to write a point that is not on the curve
 	for name, k := range map[string]*ecdsa.PublicKey{"none": nil, "P-384": &p384.PublicKey, "not on the curve": off} {
 		if _, err := a.IssuePCK(k, [16]byte{}, epoch); err == nil {
 			t.Errorf("%s: certified", name)
