@@ -73,7 +73,13 @@ func (m *Manager) IssueCertificate(ctx context.Context, p Peer, r wire.Certifica
 		if err != nil {
 			return err
 		}
-		out, err = a.answer(ctx, tx, issue.DecideApp(a.req, a.result, s), evidence)
+		d := issue.DecideApp(a.req, a.result, s)
+		if d.Outcome != issue.Issue {
+			if err := m.mayRecordRefusal(p); err != nil {
+				return err
+			}
+		}
+		out, err = a.answer(ctx, tx, d, evidence)
 		return err
 	})
 	if err != nil {
@@ -234,6 +240,9 @@ func (a *appRequest) unreadable(ctx context.Context, err error) (*wire.TaskResul
 	var bad *attest.RefusedError
 	if !errors.As(err, &bad) {
 		return nil, a.m.fail(err)
+	}
+	if err := a.m.mayRecordRefusal(a.peer); err != nil {
+		return nil, err
 	}
 	d := issue.Refused(bad.Rules)
 	var out *wire.TaskResult

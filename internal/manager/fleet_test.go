@@ -12,7 +12,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"hitoku.dev/attest"
+	"hitoku.dev/internal/jointoken"
 	"hitoku.dev/internal/manager/ca"
 	"hitoku.dev/internal/manager/issue/issuetest"
 	"hitoku.dev/internal/manager/store"
@@ -326,4 +329,71 @@ func TestNoncesAreBounded(t *testing.T) {
 	}
 	w.clock.Advance(time.Second)
 	w.must(ask(attest.PurposeAppTLS))
+}
+
+// TestRefusalsAreBounded: a workload on an enrolled machine cannot fill the database with
+// requests that are refused, nor keep honest ones out by them.
+func TestRefusalsAreBounded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	id, _, _ := w.web()
+	m := w.enrol(1)
+	wrong := m.message(identity(t, 9), attest.PurposeAppTLS, m.nonce(attest.PurposeAppTLS), "web.example")
+	for range refusalBurst {
+		w.m.allowed("refusals "+m.node, refusalBurst, refusalsEach)
+	}
+	for name, msg := range map[string]*message{"unreadable": {csr: "hello"}, "unknown measurement": wrong} {
+		_, err := m.issue(msg)
+		var e *Error
+		if !errors.As(err, &e) || e.Kind != Limited {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if got := outcome(m.issue(m.message(id, attest.PurposeAppTLS, m.nonce(attest.PurposeAppTLS), "web.example"))); got != "issued" {
+		t.Errorf("an honest request beside many refused ones: %s", got)
+	}
+	w.clock.Advance(time.Second)
+	if got := outcome(m.issue(wrong)); got != "known_image" {
+		t.Errorf("refused a second later: %s", got)
+	}
+}
+
+// TestFirstContactIsBounded: whoever holds a join token cannot have platforms certified without end
+// by naming a new one each time.
+func TestFirstContactIsBounded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	token := w.joinToken()
+	w.newMachine(1, token)
+	parsed, err := jointoken.Parse(token)
+	w.must(err)
+	for range platformBurst {
+		w.m.allowed("platforms "+uuid.UUID(parsed.ID).String(), platformBurst, platformsEach)
+	}
+	m := &machine{Machine: issuetest.NewMachine(t, 2), w: w}
+	var e *Error
+	if err := m.prepare(token); !errors.As(err, &e) || e.Kind != Limited {
+		t.Errorf("another platform: %v", err)
+	}
+}
+
+func TestUnansweredNoncesAreRemoved(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	m := w.enrol(1)
+	old := m.nonce(attest.PurposeAppTLS)
+	w.clock.Advance(2 * time.Hour)
+	fresh := m.nonce(attest.PurposeAppTLS)
+	for _, c := range []struct {
+		nonce []byte
+		there bool
+	}{{old, false}, {fresh, true}} {
+		err := w.m.store.Update(t.Context(), func(tx *store.Tx) error {
+			_, err := tx.TakeNonce(t.Context(), w.account, nonceID(c.nonce))
+			return err
+		})
+		if there := err == nil; there != c.there {
+			t.Errorf("there %v, wanted %v: %v", there, c.there, err)
+		}
+	}
 }

@@ -31,7 +31,8 @@ type issuer struct {
 	leaves      map[leafKey]struct{}        // leaves that were compared with their row
 	spent       map[string]time.Time        // ids of answered nonces until they expire
 	sweep       int                         // length of spent at which expired ones go
-	buckets     map[string]*bucket          // nonces lately handed to each node
+	buckets     map[string]*bucket          // what each node and join token may still cause
+	purged      time.Time                   // when nonces that ended were last removed
 }
 
 // rowKey names one version of a row.

@@ -15,11 +15,17 @@ import (
 	"hitoku.dev/internal/wire"
 )
 
-// How many nonces one node (or platform, before it is enrolled) may have handed out: a burst,
-// and then so many a second. Workloads ask without any proof, so their number has a bound.
+// Workloads ask a node agent without any proof, so what they cause has a bound, a burst and then
+// so many a second: the nonces that one node (or the bearers of one join token) may have handed
+// out, the simulated platforms that they may have certified, and the refused requests of one
+// node. The last two are recorded for ever.
 const (
-	nonceBurst = 2000
-	noncesEach = 200 // a second
+	nonceBurst    = 2000
+	noncesEach    = 200
+	platformBurst = 500
+	platformsEach = 5
+	refusalBurst  = 500
+	refusalsEach  = 5
 )
 
 type bucket struct {
@@ -27,23 +33,32 @@ type bucket struct {
 	at   time.Time
 }
 
-// nonceAllowed takes one nonce from a node's allowance.
-func (m *Manager) nonceAllowed(who string) bool {
+// allowed takes one from the allowance of a name.
+func (m *Manager) allowed(who string, burst, each float64) bool {
 	now := m.now()
 	m.issuer.mu.Lock()
 	defer m.issuer.mu.Unlock()
 	b := m.issuer.buckets[who]
 	if b == nil {
-		b = &bucket{left: nonceBurst, at: now}
+		b = &bucket{left: burst, at: now}
 		remember(&m.issuer.buckets, who, b)
 	}
-	b.left = min(nonceBurst, b.left+noncesEach*max(0, now.Sub(b.at).Seconds()))
+	b.left = min(burst, b.left+each*max(0, now.Sub(b.at).Seconds()))
 	b.at = now
 	if b.left < 1 {
 		return false
 	}
 	b.left--
 	return true
+}
+
+// mayRecordRefusal keeps what is refused through one node from filling the database. Requests
+// that are issued are not concerned.
+func (m *Manager) mayRecordRefusal(p Peer) error {
+	if m.allowed("refusals "+p.NodeID, refusalBurst, refusalsEach) {
+		return nil
+	}
+	return newError(Limited, CodeForbidden, "the request is refused, as too many through this node were lately; its reason is not recorded; wait some seconds")
 }
 
 // NewNonce hands a node a nonce for evidence of one purpose: for its own certificate, or
@@ -53,19 +68,20 @@ func (m *Manager) NewNonce(ctx context.Context, p Peer, r wire.NonceRequest) (*w
 	if purpose != attest.PurposeNode && purpose != attest.PurposeAppTLS {
 		return nil, invalid(CodeInvalidValue, "purpose: wanted %s or %s, seen %q", attest.PurposeNode, attest.PurposeAppTLS, clip(r.Purpose))
 	}
-	value, n, err := m.newNonce(p.AccountID, p.NodeID, "", purpose)
+	value, n, err := m.newNonce(p.AccountID, p.NodeID, "", purpose, p.NodeID)
 	if err != nil {
 		return nil, err
 	}
-	if err := m.update(ctx, func(tx *store.Tx) error { return tx.PutNonce(ctx, n) }); err != nil {
+	if err := m.update(ctx, func(tx *store.Tx) error { return m.putNonce(ctx, tx, n) }); err != nil {
 		return nil, err
 	}
 	return &wire.NonceReply{Nonce: value, ExpiresAt: n.ExpiresAt.Unix()}, nil
 }
 
-// newNonce makes a nonce for an enrolled node, or for a platform that wants to enrol.
-func (m *Manager) newNonce(account, node, subject string, purpose attest.Purpose) ([]byte, *store.Nonce, error) {
-	if !m.nonceAllowed(account + "/" + node + subject) {
+// newNonce makes a nonce for an enrolled node, or for a platform that wants to enrol, out of the
+// allowance of who asks.
+func (m *Manager) newNonce(account, node, subject string, purpose attest.Purpose, who string) ([]byte, *store.Nonce, error) {
+	if !m.allowed("nonces "+who, nonceBurst, noncesEach) {
 		return nil, nil, newError(Limited, CodeForbidden, "too many nonces asked for; wait some seconds")
 	}
 	value := make([]byte, attest.NonceSize)
@@ -76,6 +92,27 @@ func (m *Manager) newNonce(account, node, subject string, purpose attest.Purpose
 	return value, &store.Nonce{
 		ID: nonceID(value), AccountID: account, NodeID: node, Subject: subject, Purpose: string(purpose), CreatedAt: now, ExpiresAt: now.Add(issue.NonceLifetime),
 	}, nil
+}
+
+// purgeEvery is how often nonces that nobody answered are removed.
+const purgeEvery = 10 * time.Minute
+
+// putNonce stores a nonce and now and then removes those that ended, so that nonces which are
+// never answered do not pile up.
+func (m *Manager) putNonce(ctx context.Context, tx *store.Tx, n *store.Nonce) error {
+	now := m.now()
+	m.issuer.mu.Lock()
+	due := now.Sub(m.issuer.purged) >= purgeEvery || now.Before(m.issuer.purged)
+	if due {
+		m.issuer.purged = now
+	}
+	m.issuer.mu.Unlock()
+	if due {
+		if err := tx.Purge(ctx, now.Add(-time.Hour)); err != nil {
+			return err
+		}
+	}
+	return tx.PutNonce(ctx, n)
 }
 
 // nonceID is what the database knows of a nonce. It cannot be answered from there.

@@ -86,13 +86,16 @@ func (m *Manager) PrepareNode(ctx context.Context, token string, r wire.NodePrep
 			if out.PCKChain, changed, err = m.certifyPlatform(ctx, tx, account, key, [16]byte(ppid), p); err != nil {
 				return err
 			}
+			if changed && !m.allowed("platforms "+t.ID, platformBurst, platformsEach) {
+				return newError(Limited, CodeForbidden, "too many platforms came with this join token; wait some seconds")
+			}
 		}
-		value, n, err := m.newNonce(account.ID, "", p.String(), attest.PurposeNode)
+		value, n, err := m.newNonce(account.ID, "", p.String(), attest.PurposeNode, t.ID)
 		if err != nil {
 			return err
 		}
 		out.Nonce = value
-		if err := tx.PutNonce(ctx, n); err != nil || !changed {
+		if err := m.putNonce(ctx, tx, n); err != nil || !changed {
 			return err
 		}
 		return tx.Audit(ctx, &store.Event{

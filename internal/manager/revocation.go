@@ -44,7 +44,7 @@ func (m *Manager) RevocationList(ctx context.Context, id string) ([]byte, error)
 
 // zoneOfAnyAccount finds a zone authority when the account is not known.
 func zoneOfAnyAccount(ctx context.Context, tx *store.Tx, id string) (*store.Authority, error) {
-	rows, err := tx.AllAuthorities(ctx, store.AuthorityZone)
+	rows, err := tx.ZoneAuthorities(ctx, id)
 	if err != nil {
 		return nil, err
 	}

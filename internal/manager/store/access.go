@@ -126,9 +126,10 @@ func (tx *Tx) TaskByID(ctx context.Context, id string) (*Task, error) {
 	return first[Task](ctx, tx, "task "+id, "WHERE id = $1", id)
 }
 
-// AllAuthorities returns the authorities of one kind in all accounts.
-func (tx *Tx) AllAuthorities(ctx context.Context, kind string) ([]*Authority, error) {
-	return query[Authority](ctx, tx, "WHERE kind = $1 ORDER BY account_id, created_at, id", kind)
+// ZoneAuthorities returns the authorities of any account that have this id, or belong to the zone
+// that has it, for callers who know nothing else.
+func (tx *Tx) ZoneAuthorities(ctx context.Context, id string) ([]*Authority, error) {
+	return query[Authority](ctx, tx, "WHERE kind = $1 AND (id = $2 OR zone_id = $2) ORDER BY created_at, id", AuthorityZone, id)
 }
 
 func first[T any, P pointer[T]](ctx context.Context, tx *Tx, what, where string, args ...any) (*T, error) {

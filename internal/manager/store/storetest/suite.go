@@ -411,9 +411,12 @@ func others(t *testing.T, open func(testing.TB) Backend) {
 		if len(ms) != 1 {
 			t.Errorf("%d memberships", len(ms))
 		}
-		as, alerr := tx.AllAuthorities(ctx, store.AuthorityZone)
-		if len(as) != 1 {
-			t.Errorf("%d zone authorities", len(as))
+		var alerr error
+		for id, want := range map[string]int{ID(10): 1, ID(12): 1, ID(99): 0} { // the authority's own id, its zone's, nobody's
+			as, err := tx.ZoneAuthorities(ctx, id)
+			if alerr = errors.Join(alerr, err); len(as) != want {
+				t.Errorf("%s: %d zone authorities, wanted %d", id, len(as), want)
+			}
 		}
 		return errors.Join(err, cerr, terr, aerr, jerr, merr, alerr)
 	}))
