@@ -138,8 +138,8 @@ func procMountWanted(rest string, m mount) string {
 	switch {
 	case first == "self", first == "thread-self", first == "net", first == "mounts", first != "" && first[0] >= '0' && first[0] <= '9':
 		return "no mount over what the kernel says about processes and networks"
-	case first == "sys":
-		return ""
+	case first == "sys": // engines make it read-only; the network check looks there
+		return oneOf(m, "proc", "binfmt_misc", "autofs")
 	}
 	return oneOf(m, "proc", "tmpfs", "devtmpfs", "fuse.lxcfs")
 }

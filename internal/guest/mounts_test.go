@@ -81,6 +81,8 @@ func TestJudgeMounts(t *testing.T) {
 		"over /proc/self":                     {line("/proc/self/status", "tmpfs"), []string{"mount /proc/self/status"}},
 		"over /proc/net":                      {line("/proc/net", "proc"), []string{"mount /proc/net"}},
 		"over /proc/1":                        {line("/proc/1", "proc"), []string{"mount /proc/1"}},
+		"over a setting of the kernel":        {line("/proc/sys/net/core", "tmpfs"), []string{"mount /proc/sys/net/core"}},
+		"settings made read-only":             {line("/proc/sys", "proc"), nil},
 		"a file of the host in /proc":         {line("/proc/cpuinfo", "ext4"), []string{"mount /proc/cpuinfo"}},
 		"a file of the host in /dev":          {line("/dev/urandom", "ext4"), []string{"mount /dev/urandom"}},
 		"a disk as /dev":                      {line("/dev", "ext4"), []string{"mount /dev"}},
