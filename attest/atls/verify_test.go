@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -178,6 +179,60 @@ func TestFlipLeaf(t *testing.T) {
 		if _, err := leaf, leaf.CheckSignatureFrom(chain[1]); err == nil {
 			t.Fatalf("byte %d flipped, signature still good", i)
 		}
+	}
+}
+
+// TestResumptionAfterPolicyChange: a session that was judged under one policy does not pass under
+// another one, even where a caller turns resumption on and keeps its session cache.
+func TestResumptionAfterPolicyChange(t *testing.T) {
+	t.Parallel()
+	w := verifytest.New(t)
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{w.Certificate()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() { io.Copy(c, c); c.Close() }()
+		}
+	}()
+	sessions := tls.NewLRUClientSessionCache(4)
+	talk := func(o atls.Options, tickets bool) (bool, error) {
+		cfg := atls.ClientConfig(o)
+		cfg.ClientSessionCache, cfg.SessionTicketsDisabled = sessions, !tickets
+		cfg.Time = func() time.Time { return verifytest.Now }
+		c, err := tls.Dial("tcp", l.Addr().String(), cfg)
+		if err != nil {
+			return false, err
+		}
+		defer c.Close()
+		if _, err := c.Write([]byte("x")); err != nil { // a ticket comes with the first answer
+			t.Fatal(err)
+		}
+		if _, err := c.Read(make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+		return c.ConnectionState().DidResume, nil
+	}
+	if _, err := talk(options(w), true); err != nil {
+		t.Fatal(err)
+	}
+	changed := options(w)
+	changed.Measurements = [][]byte{make([]byte, 32)}
+	if _, err := talk(changed, true); err == nil || !strings.Contains(err.Error(), "resumed") {
+		t.Errorf("a resumed session: %v", err)
+	}
+	var refused *attest.RefusedError
+	if _, err := talk(changed, false); !errors.As(err, &refused) || refused.Rules[0].Name != "measurement" {
+		t.Errorf("another policy: %v", err)
+	}
+	if resumed, err := talk(options(w), false); err != nil || resumed {
+		t.Errorf("the configuration as it is made: resumed %v, %v", resumed, err)
 	}
 }
 

@@ -121,10 +121,19 @@ func TestRefusals(t *testing.T) {
 	}
 
 	t.Run("environment and arguments stay outside", func(t *testing.T) {
-		out, code := s.start(image, "-e", "LD_PRELOAD=/evil.so", "-e", "GODEBUG=x=1", "--entrypoint", "")
-		_ = code
-		if strings.Contains(out, "evil.so") && !strings.Contains(out, "ignored") {
-			t.Errorf("LD_PRELOAD reached the program:\n%s", out)
+		sub := *s
+		sub.t = t
+		out, code := sub.start(image, "-e", "LD_PRELOAD=/evil.so", "-e", "GODEBUG=inittrace=1")
+		if code != 0 || !strings.Contains(out, "THE PROGRAM RAN") {
+			t.Errorf("exit code %d:\n%s", code, out)
+		}
+		for _, want := range []string{"environment variable LD_PRELOAD is ignored", "environment variable GODEBUG is ignored"} {
+			if !strings.Contains(out, want) {
+				t.Errorf("the log lacks %q:\n%s", want, out)
+			}
+		}
+		if strings.Contains(out, "evil.so") {
+			t.Errorf("LD_PRELOAD acted:\n%s", out)
 		}
 	})
 
