@@ -140,7 +140,7 @@ func TestRequestsThatAreRefused(t *testing.T) {
 		{"no JSON", "POST", "/v1/apps", `{`, 400, ""},
 		{"no body", "POST", "/v1/apps", nil, 400, ""},
 		{"a missing member", "POST", "/v1/apps", `{"name":"a"}`, 400, ""},
-		{"a body that is too large", "POST", "/v1/apps", `{"name":"` + strings.Repeat("x", 2<<20) + `"}`, 413, "REQUEST_PAYLOAD_TOO_LARGE"},
+		{"a body that is too large", "POST", "/v1/apps", `{"name":"` + strings.Repeat("x", 1<<20) + `"}`, 413, "REQUEST_PAYLOAD_TOO_LARGE"},
 		{"an unknown path", "GET", "/v1/nothing", nil, 404, "NOT_FOUND"},
 		{"an unknown method", "PUT", "/v1/apps", `{}`, 405, "METHOD_NOT_ALLOWED"},
 		{"an id that is none", "GET", "/v1/apps/nothing", nil, 404, "NOT_FOUND"},
