@@ -11,6 +11,14 @@ import (
 	"hitoku.dev/internal/wire"
 )
 
+// How many may sign up: a burst, and then so many a second, from one network address and from all.
+const (
+	signUpBurst    = 50
+	signUpsEach    = 1.0 / 60
+	allSignUpBurst = 500
+	allSignUpsEach = 1.0 / 10
+)
+
 // SignUp makes a user. With the one-time code of the first start the user
 // becomes the system administrator; others are PENDING until one lets them in.
 func (m *Manager) SignUp(ctx context.Context, r wire.SignUp, remote string) (*wire.User, error) {
@@ -24,6 +32,10 @@ func (m *Manager) SignUp(ctx context.Context, r wire.SignUp, remote string) (*wi
 	name := "sign-up " + remote // of the one-time code, 120 random bits, nobody needs to be kept from guessing
 	if wait := m.attempts.wait(name); wait > 0 {
 		return nil, newError(Limited, CodeAuthFailed, "too many sign-ups; try again in %s", wait)
+	}
+	// Nobody needs to be known to sign up, and each who does is recorded for ever.
+	if !m.allowed("sign-ups", allSignUpBurst, allSignUpsEach) || !m.allowed("sign-ups "+remote, signUpBurst, signUpsEach) {
+		return nil, newError(Limited, CodeForbidden, "too many sign-ups lately; try again in some minutes")
 	}
 	hash, err := m.newPasswordHash(ctx, r.UserPassword)
 	if err != nil {
@@ -55,7 +67,9 @@ func (m *Manager) SignUp(ctx context.Context, r wire.SignUp, remote string) (*wi
 			}
 			u.Status, u.SystemAdmin, u.EmailVerified = store.UserActive, true, true
 			what += " with the one-time code, as system administrator"
-		case m.opts.OpenSignUp:
+		case m.opts.OpenSignUp && u.Version == 0:
+			// Addresses are not verified: whoever was invited is let in by a person, so that no
+			// stranger takes an invitation by signing up under its address.
 			u.Status = store.UserActive
 		}
 		if err := save(ctx, tx.Users(), u, u.Version); err != nil {

@@ -256,3 +256,37 @@ func TestPasswordHashes(t *testing.T) {
 		}
 	}
 }
+
+func TestSignUpsAreBounded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for range signUpBurst {
+		w.m.allowed("sign-ups 192.0.2.1", signUpBurst, signUpsEach)
+	}
+	sign := func(email, remote string) error {
+		_, err := w.m.SignUp(t.Context(), wire.SignUp{UserEmail: email, UserPassword: password}, remote)
+		return err
+	}
+	refused(t, "one more from there", sign("a@example.org", "192.0.2.1"), Limited, CodeForbidden)
+	w.must(sign("b@example.org", "192.0.2.2"))
+	w.clock.Advance(time.Minute)
+	w.must(sign("a@example.org", "192.0.2.1"))
+}
+
+// TestOpenSignUpTakesNoInvitation: under open sign-up too, an invitation waits for a person who
+// knows that the one who signs up is the one who was invited.
+func TestOpenSignUpTakesNoInvitation(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.m.opts.OpenSignUp = true
+	ctx := t.Context()
+	_, err := w.m.Invite(ctx, w.admin, wire.Invite{UserEmail: "bob@example.org", Roles: []string{"MANAGER"}})
+	w.must(err)
+	for email, want := range map[string]string{"bob@example.org": store.UserPending, "eve@example.org": store.UserActive} {
+		u, err := w.m.SignUp(ctx, wire.SignUp{UserEmail: email, UserPassword: password}, "")
+		w.must(err)
+		if u.Status != want {
+			t.Errorf("%s is %s, wanted %s", email, u.Status, want)
+		}
+	}
+}
