@@ -251,12 +251,21 @@ func TestNoRootTrustsNothing(t *testing.T) {
 func TestConverge(t *testing.T) {
 	t.Parallel()
 	for _, tc := range [][3]string{
-		{UpToDate, UpToDate, UpToDate}, {SWHardeningNeeded, UpToDate, SWHardeningNeeded}, {UpToDate, "", UpToDate},
-		{UpToDate, OutOfDate, OutOfDate}, {SWHardeningNeeded, OutOfDate, OutOfDate},
-		{ConfigurationNeeded, OutOfDate, OutOfDateConfigurationNeeded}, {ConfigurationAndSWHardeningNeeded, OutOfDate, OutOfDateConfigurationNeeded},
-		{OutOfDate, OutOfDate, OutOfDate}, {OutOfDateConfigurationNeeded, OutOfDate, OutOfDateConfigurationNeeded},
-		{UpToDate, Revoked, Revoked}, {Revoked, UpToDate, Revoked}, {NotSupported, OutOfDate, NotSupported}, {UpToDate, NotSupported, NotSupported},
-		{"", OutOfDate, ""}, {UpToDate, ConfigurationNeeded, ConfigurationNeeded},
+		{UpToDate, UpToDate, UpToDate},
+		{SWHardeningNeeded, UpToDate, SWHardeningNeeded},
+		{UpToDate, "", UpToDate},
+		{UpToDate, OutOfDate, OutOfDate},
+		{SWHardeningNeeded, OutOfDate, OutOfDate},
+		{ConfigurationNeeded, OutOfDate, OutOfDateConfigurationNeeded},
+		{ConfigurationAndSWHardeningNeeded, OutOfDate, OutOfDateConfigurationNeeded},
+		{OutOfDate, OutOfDate, OutOfDate},
+		{OutOfDateConfigurationNeeded, OutOfDate, OutOfDateConfigurationNeeded},
+		{UpToDate, Revoked, Revoked},
+		{Revoked, UpToDate, Revoked},
+		{NotSupported, OutOfDate, NotSupported},
+		{UpToDate, NotSupported, NotSupported},
+		{"", OutOfDate, ""},
+		{UpToDate, ConfigurationNeeded, ConfigurationNeeded},
 	} {
 		if got := Converge(tc[0], tc[1]); got != tc[2] {
 			t.Errorf("Converge(%q, %q) = %q, wanted %q", tc[0], tc[1], got, tc[2])

@@ -3,6 +3,8 @@ package agent
 import (
 	"bufio"
 	"bytes"
+	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
@@ -14,9 +16,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-
-	"crypto/rand"
-	"crypto/sha256"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"

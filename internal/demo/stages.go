@@ -172,7 +172,7 @@ func (d *demo) runImage(ctx context.Context) (string, error) {
 
 // runArgs is the command line that runs an image with the built-in runner.
 func (d *demo) runArgs(agent, ref string, flags ...string) []string {
-	args := append([]string{"run", "--engine", "builtin", "--agent", agent, "--tee-dir", d.teeDir}, flags...)
+	args := append([]string{"run", "--engine", "builtin", "--agent", agent, "--tee-dir", d.teeDir, "--runner-dir", d.path("runner")}, flags...)
 	return append(args, ref)
 }
 

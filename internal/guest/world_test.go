@@ -134,8 +134,10 @@ func TestVerifyRefuses(t *testing.T) {
 		"extra folder":  {func(t testing.TB, root string) { must(t, os.Mkdir(root+"/opt", 0o755)) }, []string{"closed_world /opt"}},
 		"extra name in a folder that is not UTF-8": {file("/usr/lib/\xff"), []string{"closed_world /usr/lib/\xff"}},
 		"content": {file("/usr/lib/python3/../b\xffd"), []string{"file_size /usr/lib/b\xffd"}},
-		"content of the same size": {func(t testing.TB, root string) { write(t, root+"/etc/app/conf.d/10-base.conf", "a = 2\n", 0o644) },
-			[]string{"file_content /etc/app/conf.d/10-base.conf"}},
+		"content of the same size": {
+			func(t testing.TB, root string) { write(t, root+"/etc/app/conf.d/10-base.conf", "a = 2\n", 0o644) },
+			[]string{"file_content /etc/app/conf.d/10-base.conf"},
+		},
 		"empty file filled":   {file("/usr/lib/empty"), []string{"file_size /usr/lib/empty"}},
 		"missing file":        {func(t testing.TB, root string) { must(t, os.Remove(root+"/etc/secret")) }, []string{"file_missing /etc/secret"}},
 		"missing folder":      {func(t testing.TB, root string) { must(t, os.Remove(root+"/lib64/empty-dir")) }, []string{"file_missing /lib64/empty-dir"}},

@@ -237,8 +237,10 @@ func (x *tarIndex) legacyImage(item archiveItem, o Options) (*storedImage, error
 		return nil, failf(ErrInvalid, "configuration lists %d layers, %s %d", len(info.RootFS.DiffIDs), manifestFile, len(item.Layers))
 	}
 	entries := make([]*tarEntry, len(item.Layers))
-	m := v1.Manifest{SchemaVersion: 2, MediaType: types.DockerManifestSchema2, Layers: []v1.Descriptor{},
-		Config: v1.Descriptor{MediaType: types.DockerConfigJSON, Size: int64(len(config)), Digest: id}}
+	m := v1.Manifest{
+		SchemaVersion: 2, MediaType: types.DockerManifestSchema2, Layers: []v1.Descriptor{},
+		Config: v1.Descriptor{MediaType: types.DockerConfigJSON, Size: int64(len(config)), Digest: id},
+	}
 	oci := false
 	for i, name := range item.Layers {
 		e, err := x.find(name)

@@ -177,7 +177,8 @@ func TestBrokenSource(t *testing.T) {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
 			good := imagetest.New(t, imagetest.Spec{OCI: true, Layers: []imagetest.LayerSpec{
-				{Entries: []imagetest.Entry{imagetest.File(p.name, imagetest.Noise(9, 200_000))}}}})
+				{Entries: []imagetest.Entry{imagetest.File(p.name, imagetest.Noise(9, 200_000))}},
+			}})
 			broken := &spoiled{Image: good, read: func(b []byte) (io.Reader, error) {
 				return &failingReader{b: b[:len(b)/2], err: boom}, nil
 			}}
@@ -202,7 +203,8 @@ func TestBrokenSource(t *testing.T) {
 func TestProgress(t *testing.T) {
 	t.Parallel()
 	img := imagetest.New(t, imagetest.Spec{OCI: true, Layers: []imagetest.LayerSpec{
-		{Entries: []imagetest.Entry{imagetest.File("big", imagetest.Noise(3, 3<<20))}}}})
+		{Entries: []imagetest.Entry{imagetest.File("big", imagetest.Noise(3, 3<<20))}},
+	}})
 	digest := must(must(img.Layers())[0].Digest()).String()
 	for _, p := range places(t) {
 		t.Run(p.name, func(t *testing.T) {

@@ -78,8 +78,10 @@ http: {addr: %[2]s, tls: {certificate: %[1]s/cert.pem, key: %[1]s/key.pem}}
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	return place{name: "distribution", opts: image.Options{Username: "ada", Password: "s3cret", CA: ca},
-		ref: func(tag string) image.Ref { return ref(t, host+"/team/app:"+tag) }}, host
+	return place{
+		name: "distribution", opts: image.Options{Username: "ada", Password: "s3cret", CA: ca},
+		ref: func(tag string) image.Ref { return ref(t, host+"/team/app:"+tag) },
+	}, host
 }
 
 func selfSigned(t *testing.T, dir string) []byte {
@@ -88,8 +90,10 @@ func selfSigned(t *testing.T, dir string) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
+	tmpl := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)

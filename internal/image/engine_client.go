@@ -60,8 +60,10 @@ func (e *engine) inspect(ctx context.Context, name string) (engineImage, error) 
 	if err != nil {
 		return engineImage{}, e.failed(err)
 	}
-	img := engineImage{id: r.ID, size: r.Size, diffIDs: r.RootFS.Layers,
-		platform: v1.Platform{OS: r.Os, Architecture: r.Architecture, Variant: r.Variant}}
+	img := engineImage{
+		id: r.ID, size: r.Size, diffIDs: r.RootFS.Layers,
+		platform: v1.Platform{OS: r.Os, Architecture: r.Architecture, Variant: r.Variant},
+	}
 	if r.Descriptor != nil {
 		img.manifest = r.Descriptor.Digest.String()
 	}

@@ -18,7 +18,8 @@ import (
 func seedImage(tb testing.TB) v1.Image {
 	return imagetest.New(tb, imagetest.Spec{OCI: true, Layers: []imagetest.LayerSpec{
 		{Entries: []imagetest.Entry{imagetest.File("a", "content")}},
-		{Entries: []imagetest.Entry{imagetest.File("b", "more")}, Compression: imagetest.Plain}}})
+		{Entries: []imagetest.Entry{imagetest.File("b", "more")}, Compression: imagetest.Plain},
+	}})
 }
 
 // FuzzArchive reads any bytes as an image archive. Whatever is accepted must have
@@ -37,8 +38,10 @@ func FuzzArchive(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	legacy := []imagetest.Entry{imagetest.File("c.json", string(config)), imagetest.Symlink("l", "1"),
-		imagetest.File("manifest.json", `[{"Config":"c.json","RepoTags":["a:1"],"Layers":["0","l"]}]`)}
+	legacy := []imagetest.Entry{
+		imagetest.File("c.json", string(config)), imagetest.Symlink("l", "1"),
+		imagetest.File("manifest.json", `[{"Config":"c.json","RepoTags":["a:1"],"Layers":["0","l"]}]`),
+	}
 	for i, l := range layers {
 		rc, err := l.Uncompressed()
 		if err != nil {

@@ -181,8 +181,10 @@ func newVerifier(rc io.ReadCloser, want v1.Hash, size int64) (*verifier, error) 
 	if err != nil {
 		return nil, failf(ErrUnsupported, "%w", err)
 	}
-	return &verifier{rc: rc, want: want, size: size, hash: h,
-		wrap: func(err error) error { return err }, count: func(int, bool) {}}, nil
+	return &verifier{
+		rc: rc, want: want, size: size, hash: h,
+		wrap: func(err error) error { return err }, count: func(int, bool) {},
+	}, nil
 }
 
 func (v *verifier) Read(p []byte) (int, error) {

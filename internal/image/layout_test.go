@@ -98,7 +98,8 @@ func TestLayoutFailureLeavesNothing(t *testing.T) {
 	t.Parallel()
 	good := samples(t)["oci-gzip"]
 	other := imagetest.New(t, imagetest.Spec{OCI: true, Layers: []imagetest.LayerSpec{
-		{Entries: []imagetest.Entry{imagetest.File("first", "1")}}, {Entries: []imagetest.Entry{imagetest.File("second", imagetest.Noise(4, 50_000))}}}})
+		{Entries: []imagetest.Entry{imagetest.File("first", "1")}}, {Entries: []imagetest.Entry{imagetest.File("second", imagetest.Noise(4, 50_000))}},
+	}})
 	for name, fresh := range map[string]bool{"new folder": true, "folder in use": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -99,8 +99,10 @@ func enginePlace(t *testing.T, host string) place {
 			}
 		}
 	})
-	return place{name: "engine", rewrites: true, opts: image.Options{DockerHost: host},
-		ref: func(tag string) image.Ref { return ref(t, "docker-daemon:"+prefix+":"+tag) }}
+	return place{
+		name: "engine", rewrites: true, opts: image.Options{DockerHost: host},
+		ref: func(tag string) image.Ref { return ref(t, "docker-daemon:"+prefix+":"+tag) },
+	}
 }
 
 func ref(t testing.TB, s string) image.Ref {

@@ -42,8 +42,10 @@ type Ref struct {
 func Parse(s string) (Ref, error) {
 	r, err := parse(s)
 	if err != nil {
-		return Ref{}, &Error{Image: s, Side: Pull, Kind: ErrReference, Err: err,
-			Advice: "forms: HOST/REPOSITORY:TAG, oci:DIR:TAG, docker-archive:FILE, docker-daemon:NAME:TAG"}
+		return Ref{}, &Error{
+			Image: s, Side: Pull, Kind: ErrReference, Err: err,
+			Advice: "forms: HOST/REPOSITORY:TAG, oci:DIR:TAG, docker-archive:FILE, docker-daemon:NAME:TAG",
+		}
 	}
 	return r, nil
 }

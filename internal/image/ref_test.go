@@ -54,8 +54,10 @@ func TestParse(t *testing.T) {
 			t.Errorf("Parse(%s) = %s, %v: not the same again", r, again, err)
 		}
 	}
-	for _, in := range []string{"", ":", "UPPER/case", "a b", "host/", "host/a:", "host/a@sha256:12", "oci:", "oci::tag", "oci:d:t@" + hash, "oci:d:a b",
-		"docker-archive:", "docker-archive:f:UPPER", "docker-daemon:", "docker-daemon:sha256:12", "docker-daemon:a@" + hash, "http://host/a", "s3://x"} {
+	for _, in := range []string{
+		"", ":", "UPPER/case", "a b", "host/", "host/a:", "host/a@sha256:12", "oci:", "oci::tag", "oci:d:t@" + hash, "oci:d:a b",
+		"docker-archive:", "docker-archive:f:UPPER", "docker-daemon:", "docker-daemon:sha256:12", "docker-daemon:a@" + hash, "http://host/a", "s3://x",
+	} {
 		if r, err := image.Parse(in); err == nil {
 			t.Errorf("Parse(%q) = %s, wanted an error", in, r)
 		} else {

@@ -111,8 +111,10 @@ func TestRedirectToPlainHTTP(t *testing.T) {
 		if !strings.Contains(r.URL.Path, "/blobs/") {
 			return http.DefaultTransport.RoundTrip(r)
 		}
-		return &http.Response{StatusCode: http.StatusTemporaryRedirect, Request: r, Body: http.NoBody,
-			Header: http.Header{"Location": {"http://cdn.example.com/blob"}}}, nil
+		return &http.Response{
+			StatusCode: http.StatusTemporaryRedirect, Request: r, Body: http.NoBody,
+			Header: http.Header{"Location": {"http://cdn.example.com/blob"}},
+		}, nil
 	})}
 	_, err := image.Open(t.Context(), ref(t, reg.Image("app:1")), o)
 	wantError(t, err, image.Pull, image.ErrPlainHTTP)
@@ -360,8 +362,10 @@ func TestRefusedForms(t *testing.T) {
 				if !strings.Contains(r.URL.Path, "/manifests/") {
 					return http.DefaultTransport.RoundTrip(r)
 				}
-				return &http.Response{StatusCode: 200, Request: r, ContentLength: -1, Body: io.NopCloser(strings.NewReader(c.body)),
-					Header: http.Header{"Content-Type": {string(c.mediaType)}}}, nil
+				return &http.Response{
+					StatusCode: 200, Request: r, ContentLength: -1, Body: io.NopCloser(strings.NewReader(c.body)),
+					Header: http.Header{"Content-Type": {string(c.mediaType)}},
+				}, nil
 			})}
 			_, err := image.Open(t.Context(), ref(t, reg.Image("app:"+tag)), serve)
 			wantError(t, err, image.Pull, c.kind)
@@ -376,8 +380,10 @@ func TestIndex(t *testing.T) {
 	t.Parallel()
 	reg := imagetest.NewRegistry(t, imagetest.RegistryOptions{})
 	build := func(platform string) v1.Image {
-		return imagetest.New(t, imagetest.Spec{OCI: true, Platform: platform,
-			Layers: []imagetest.LayerSpec{{Entries: []imagetest.Entry{imagetest.File("platform", platform)}}}})
+		return imagetest.New(t, imagetest.Spec{
+			OCI: true, Platform: platform,
+			Layers: []imagetest.LayerSpec{{Entries: []imagetest.Entry{imagetest.File("platform", platform)}}},
+		})
 	}
 	amd, v3, arm, riscv := build("linux/amd64"), build("linux/amd64/v3"), build("linux/arm64"), build("linux/riscv64")
 	push := func(tag string, images ...v1.Image) image.Ref {

@@ -53,7 +53,7 @@ func TestParseRefuses(t *testing.T) {
 		"line break inside": sampleText[:20] + "\n" + sampleText[21:],
 		"standard alphabet": strings.Replace(sampleText, "_Y", "/Y", 1),
 		"unused bits set":   sampleText[:len(sampleText)-1] + "x",
-		"expiry too large":  (func() string { s := sample(); s.Expires = time.Unix(1<<41, 0); return s.Format() })(),
+		"expiry too large":  func() string { s := sample(); s.Expires = time.Unix(1<<41, 0); return s.Format() }(),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

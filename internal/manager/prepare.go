@@ -138,8 +138,10 @@ func (m *Manager) certifyPlatform(ctx context.Context, tx *store.Tx, account *st
 	}
 	for _, n := range nodes {
 		if n.Platform != p.key {
-			rule := attest.Rule{Name: "platform_key", Wanted: "platform key " + n.Platform + ", as node " + n.ID + " has it", Seen: "platform key " + p.key,
-				Advice: "another platform uses this id; give the machine an id of its own by removing its platform file"}
+			rule := attest.Rule{
+				Name: "platform_key", Wanted: "platform key " + n.Platform + ", as node " + n.ID + " has it", Seen: "platform key " + p.key,
+				Advice: "another platform uses this id; give the machine an id of its own by removing its platform file",
+			}
 			return "", false, refusal("enrolment", rule)
 		}
 	}

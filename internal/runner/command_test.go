@@ -73,8 +73,11 @@ func TestCommandLine(t *testing.T) {
 		"plain":        {EngineDocker, Options{Agent: bridge}, "docker run -v /run/hitoku/tee:/run/hitoku/tee -e NODE_AGENT_BASE_URL=http://172.18.0.1:9092 shop:1"},
 		"given":        {EngineDocker, Options{Agent: "http://10.0.0.1:9092/v1/"}, "docker run -v /run/hitoku/tee:/run/hitoku/tee -e NODE_AGENT_BASE_URL=http://10.0.0.1:9092 shop:1"},
 		"without port": {EngineDocker, Options{Agent: "10.0.0.1"}, "docker run -v /run/hitoku/tee:/run/hitoku/tee -e NODE_AGENT_BASE_URL=http://10.0.0.1:9092 shop:1"},
-		"all": {EnginePodman, Options{Agent: bridge, Remove: true, Detach: true, Name: "n", TEEDir: "/t", Env: []string{"A=b c"}, Ports: []string{"1:2"}, Volumes: []string{"/a:/b"}, Args: []string{"-x", "it's"}},
-			`podman run --rm -d --name n -v /t:/run/hitoku/tee -e NODE_AGENT_BASE_URL=http://172.18.0.1:9092 -e 'A=b c' -p 1:2 -v /a:/b shop:1 -x 'it'\''s'`},
+		"all": {
+			EnginePodman,
+			Options{Agent: bridge, Remove: true, Detach: true, Name: "n", TEEDir: "/t", Env: []string{"A=b c"}, Ports: []string{"1:2"}, Volumes: []string{"/a:/b"}, Args: []string{"-x", "it's"}},
+			`podman run --rm -d --name n -v /t:/run/hitoku/tee -e NODE_AGENT_BASE_URL=http://172.18.0.1:9092 -e 'A=b c' -p 1:2 -v /a:/b shop:1 -x 'it'\''s'`,
+		},
 		"every address": {EnginePodman, Options{Agent: statusServer(t, `"0.0.0.0:9093"`)}, "podman run -v /run/hitoku/tee:/run/hitoku/tee -e NODE_AGENT_BASE_URL=http://host.containers.internal:9093 shop:1"},
 	} {
 		tc.o.Image = "shop:1"

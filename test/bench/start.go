@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -53,7 +52,7 @@ func (s *stack) startTimes(ctx context.Context, ref string) (time.Duration, erro
 }
 
 func (s *stack) startOnce(ctx context.Context, ref string) (time.Duration, error) {
-	cmd := exec.CommandContext(ctx, filepath.Join(s.b.bin, "hitoku"), "run", "--engine", "builtin", "--agent", s.Agent, "--tee-dir", s.TEEDir, ref)
+	cmd := exec.CommandContext(ctx, filepath.Join(s.b.bin, "hitoku"), "run", "--engine", "builtin", "--agent", s.Agent, "--tee-dir", s.TEEDir, "--runner-dir", filepath.Join(s.b.dir, "runner"), ref)
 	cmd.Env = append(os.Environ(), "HITOKU_SESSION="+filepath.Join(s.dir, "session.json"))
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -73,7 +72,8 @@ func (s *stack) startOnce(ctx context.Context, ref string) (time.Duration, error
 		said.WriteString(lines.Text() + "\n")
 		if strings.Contains(lines.Text(), "listening on") {
 			took = time.Since(begin)
-			_ = cmd.Process.Signal(syscall.SIGTERM)
+			// A plain program as PID 1 takes no notice of SIGTERM; what belongs to the runner dies with it.
+			_ = cmd.Process.Kill()
 		}
 	}
 	_ = cmd.Wait()

@@ -88,8 +88,10 @@ func Build(s Spec) (v1.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	img, err = mutate.ConfigFile(img, &v1.ConfigFile{OS: p.OS, Architecture: p.Architecture, Variant: p.Variant,
-		Config: s.Config, RootFS: v1.RootFS{Type: "layers"}})
+	img, err = mutate.ConfigFile(img, &v1.ConfigFile{
+		OS: p.OS, Architecture: p.Architecture, Variant: p.Variant,
+		Config: s.Config, RootFS: v1.RootFS{Type: "layers"},
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -102,8 +104,10 @@ func Build(s Spec) (v1.Image, error) {
 		if err != nil {
 			return nil, err
 		}
-		if img, err = mutate.Append(img, mutate.Addendum{Layer: l, MediaType: mt,
-			History: v1.History{CreatedBy: fmt.Sprintf("imagetest layer %d", i)}}); err != nil {
+		if img, err = mutate.Append(img, mutate.Addendum{
+			Layer: l, MediaType: mt,
+			History: v1.History{CreatedBy: fmt.Sprintf("imagetest layer %d", i)},
+		}); err != nil {
 			return nil, fmt.Errorf("layer %d: %w", i, err)
 		}
 	}
@@ -179,6 +183,7 @@ func (l *layer) MediaType() (types.MediaType, error) { return l.mediaType, nil }
 func (l *layer) Compressed() (io.ReadCloser, error) {
 	return io.NopCloser(bytes.NewReader(l.stored)), nil
 }
+
 func (l *layer) Uncompressed() (io.ReadCloser, error) {
 	return io.NopCloser(bytes.NewReader(l.plain)), nil
 }
@@ -199,8 +204,10 @@ func Index(t testing.TB, images ...v1.Image) v1.ImageIndex {
 		if err != nil {
 			t.Fatalf("index: %v", err)
 		}
-		idx = mutate.AppendManifests(idx, mutate.IndexAddendum{Add: img,
-			Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: cf.OS, Architecture: cf.Architecture, Variant: cf.Variant}}})
+		idx = mutate.AppendManifests(idx, mutate.IndexAddendum{
+			Add:        img,
+			Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: cf.OS, Architecture: cf.Architecture, Variant: cf.Variant}},
+		})
 	}
 	return idx
 }

@@ -35,6 +35,7 @@ func Dir(name string) Entry        { return Entry{Name: name, Type: tar.TypeDir}
 func Symlink(name, target string) Entry {
 	return Entry{Name: name, Type: tar.TypeSymlink, Link: target}
 }
+
 func Hardlink(name, target string) Entry {
 	return Entry{Name: name, Type: tar.TypeLink, Link: target}
 }
@@ -61,8 +62,10 @@ func Tar(entries ...Entry) []byte {
 func WriteTar(w io.Writer, entries ...Entry) error {
 	tw := tar.NewWriter(w)
 	for _, e := range entries {
-		h := &tar.Header{Name: e.Name, Typeflag: e.Type, Linkname: e.Link, Mode: e.Mode, Uid: e.UID, Gid: e.GID,
-			ModTime: e.Time, Devmajor: e.Major, Devminor: e.Minor}
+		h := &tar.Header{
+			Name: e.Name, Typeflag: e.Type, Linkname: e.Link, Mode: e.Mode, Uid: e.UID, Gid: e.GID,
+			ModTime: e.Time, Devmajor: e.Major, Devminor: e.Minor,
+		}
 		if h.Typeflag == 0 {
 			h.Typeflag = tar.TypeReg
 		}

@@ -14,7 +14,8 @@ func (s *Server) accounts() {
 		func(ctx context.Context, c caller, in *struct {
 			Listing
 			Scope string `query:"scope" doc:"all: every account, for system administrators"`
-		}) (*body[wire.List[wire.Account]], error) {
+		},
+		) (*body[wire.List[wire.Account]], error) {
 			return reply(s.m.Accounts(ctx, c.actor, in.options(), strings.EqualFold(in.Scope, "all")))
 		})
 	register(s, operation{method: http.MethodPost, path: "/v1/accounts", class: userAuth, tag: tag, summary: "Create an account"},
@@ -25,7 +26,8 @@ func (s *Server) accounts() {
 		func(ctx context.Context, c caller, in *struct {
 			ByID
 			WithTotals bool `query:"with_totals"`
-		}) (*body[wire.Account], error) {
+		},
+		) (*body[wire.Account], error) {
 			return reply(s.m.Account(ctx, c.actor, in.ID, in.WithTotals))
 		})
 	register(s, operation{method: http.MethodPatch, path: "/v1/accounts/{id}", class: userAuth, tag: tag, summary: "Change an account"},

@@ -15,7 +15,8 @@ func (s *Server) apps() {
 			Listing
 			Name        string `query:"name"`
 			Description string `query:"description"`
-		}) (*body[wire.List[wire.App]], error) {
+		},
+		) (*body[wire.List[wire.App]], error) {
 			return reply(s.m.Apps(ctx, c.actor, in.options(), manager.AppFilter{Name: in.Name, Description: in.Description}))
 		})
 	register(s, operation{method: http.MethodPost, path: "/v1/apps", class: userAuth, tag: tag, summary: "Create an application"},
@@ -44,7 +45,8 @@ func (s *Server) builds() {
 			ImageName string `query:"docker_image_name"`
 			Status    string `query:"status"`
 			Deployed  string `query:"deployed_status"`
-		}) (*body[wire.List[wire.Build]], error) {
+		},
+		) (*body[wire.List[wire.Build]], error) {
 			return reply(s.m.Builds(ctx, c.actor, in.options(), manager.BuildFilter{ImageName: in.ImageName, Status: in.Status, DeployedStatus: in.Deployed}))
 		})
 	register(s, operation{method: http.MethodPost, path: "/v1/builds", class: userAuth, tag: tag, summary: "Register a build by its measurement"},
@@ -76,7 +78,8 @@ func (s *Server) builds() {
 			Listing
 			ID     string `path:"id" maxLength:"64"`
 			Status string `query:"status"`
-		}) (*body[wire.List[wire.AppNodeInfo]], error) {
+		},
+		) (*body[wire.List[wire.AppNodeInfo]], error) {
 			return reply(s.m.Deployments(ctx, c.actor, in.ID, in.options(), in.Status))
 		})
 }
@@ -90,7 +93,8 @@ func (s *Server) tasks() {
 			Status    string `query:"status" doc:"PENDING or CLOSED"`
 			Requester string `query:"requester"`
 			Approver  string `query:"approver"`
-		}) (*body[wire.List[wire.Task]], error) {
+		},
+		) (*body[wire.List[wire.Task]], error) {
 			return reply(s.m.Tasks(ctx, c.actor, in.options(), manager.TaskFilter{Type: in.Type, Status: in.Status, Requester: in.Requester, Approver: in.Approver}))
 		})
 	register(s, operation{method: http.MethodGet, path: "/v1/tasks/{id}", class: userAuth, tag: tag, summary: "A task"},

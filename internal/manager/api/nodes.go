@@ -21,7 +21,8 @@ func (s *Server) nodes() {
 			SGXVersion  string `query:"sgx_version"`
 			Attestation string `query:"attestation_type"`
 			Status      string `query:"status"`
-		}) (*body[wire.List[wire.Node]], error) {
+		},
+		) (*body[wire.List[wire.Node]], error) {
 			f := manager.NodeFilter{Name: in.Name, Description: in.Description, SGXVersion: in.SGXVersion, AttestationType: in.Attestation, Status: in.Status}
 			return reply(s.m.Nodes(ctx, c.actor, in.options(), f))
 		})

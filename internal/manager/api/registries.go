@@ -37,7 +37,8 @@ func (s *Server) registries() {
 	register(s, operation{method: http.MethodGet, path: "/v1/image/registry", class: userAuth, tag: tag, summary: "The saved registry of an image"},
 		func(ctx context.Context, c caller, in *struct {
 			ImageName string `query:"image_name" required:"true" maxLength:"512"`
-		}) (*body[wire.ImageRegistry], error) {
+		},
+		) (*body[wire.ImageRegistry], error) {
 			return reply(s.m.ImageRegistry(ctx, c.actor, in.ImageName))
 		})
 }
@@ -50,7 +51,8 @@ func (s *Server) audit() {
 			ActorType  string `query:"actor_type"`
 			From       int64  `query:"from" doc:"seconds since 1970"`
 			To         int64  `query:"to" doc:"seconds since 1970"`
-		}) (*body[wire.List[wire.AuditEvent]], error) {
+		},
+		) (*body[wire.List[wire.AuditEvent]], error) {
 			return reply(s.m.AuditEvents(ctx, c.actor, in.options(), in.ActionType, in.ActorType, in.From, in.To))
 		})
 }

@@ -34,7 +34,8 @@ func (s *Server) sessions(version string) {
 	register(s, operation{method: http.MethodPost, path: "/v1/sys/auth", class: noAuth, tag: tag, summary: "Log in with e-mail and password (HTTP Basic)"},
 		func(ctx context.Context, c caller, in *struct {
 			Authorization string `header:"Authorization" doc:"Basic base64(email:password)"`
-		}) (*authReply, error) {
+		},
+		) (*authReply, error) {
 			email, password, err := basic(in.Authorization)
 			if err != nil {
 				return nil, err

@@ -138,8 +138,10 @@ func TestHonestRequestsAreIssued(t *testing.T) {
 		l.Lifetime != ca.AppLifetime || l.ID.String() != "spiffe://"+accountID+".manager.example/app/app/build/build" {
 		t.Errorf("leaf %+v", l)
 	}
-	for _, want := range []string{"csr_signature", "quote_signature", "nonce_fresh", "purpose", "key_binding", "account", "node_active", "same_platform", "known_image",
-		"build_unchanged", "signer", "isv_prod_id", "isv_svn", "debug", "tcb_level", "names_approved", "evidence_kind", "key_unused", "node_label"} {
+	for _, want := range []string{
+		"csr_signature", "quote_signature", "nonce_fresh", "purpose", "key_binding", "account", "node_active", "same_platform", "known_image",
+		"build_unchanged", "signer", "isv_prod_id", "isv_svn", "debug", "tcb_level", "names_approved", "evidence_kind", "key_unused", "node_label",
+	} {
 		if !slices.Contains(names(d.Rules), want) {
 			t.Errorf("rule %s was not applied", want)
 		}
@@ -326,8 +328,10 @@ func TestNodeRefusals(t *testing.T) {
 		{"configuration", func(t *testing.T, w *world) { w.binding.ConfigID = make([]byte, 32) }, []string{"config"}},
 		{"no binding, although the account allows it to applications", func(t *testing.T, w *world) { w.bare, w.node.Account.BareBinding = true, true }, []string{"binding"}},
 		{"simulated outside a test-only account", func(t *testing.T, w *world) { w.node.Account.TestOnly, w.node.Approved = false, true }, []string{"evidence_kind"}},
-		{"failing evidence never enrols, also in a test-only account", func(t *testing.T, w *world) { w.trust, _ = authority.New(rand.Reader, now) },
-			[]string{"root_trusted", "pck_revocation"}},
+		{
+			"failing evidence never enrols, also in a test-only account", func(t *testing.T, w *world) { w.trust, _ = authority.New(rand.Reader, now) },
+			[]string{"root_trusted", "pck_revocation"},
+		},
 		{"renewal by another machine", func(t *testing.T, w *world) {
 			renewal(w)
 			w.node.Known.PlatformID = "ff"

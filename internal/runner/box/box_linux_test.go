@@ -163,7 +163,8 @@ func view1(t *testing.T, c Config, out *bytes.Buffer) (v struct {
 	Env, Interfaces, Mounts, FDs []string
 	Root                         []string
 	Processes                    int
-}) {
+},
+) {
 	t.Helper()
 	if code := wait(t, start1(t, c)); code != 0 {
 		t.Fatalf("exit code %d: %s", code, out)
