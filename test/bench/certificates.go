@@ -160,7 +160,7 @@ func (s *stack) newGuest(ctx context.Context) (*guest, error) {
 	if err != nil {
 		return nil, err
 	}
-	sig, err := sgx.Sign(ctx, sgx.Params{EnclaveHash: workload.Measurement(raw), ISVProdID: 1, ISVSVN: 1, Date: sgx.DefaultDate, Attributes: sgx.DefaultAttributes()}, sgx.KeySigner{Key: key})
+	sig, err := sgx.Sign(ctx, sgx.Params{EnclaveHash: workload.Measurement(raw), ISVProdID: 1, ISVSVN: 1, Date: sgx.DefaultDate}, sgx.KeySigner{Key: key})
 	if err != nil {
 		return nil, err
 	}

@@ -68,14 +68,14 @@ func (s *stack) startOnce(ctx context.Context, ref string) (time.Duration, error
 	var said strings.Builder
 	var took time.Duration
 	lines := bufio.NewScanner(r)
-	for lines.Scan() {
+	for took == 0 && lines.Scan() {
 		said.WriteString(lines.Text() + "\n")
 		if strings.Contains(lines.Text(), "listening on") {
 			took = time.Since(begin)
-			// A plain program as PID 1 takes no notice of SIGTERM; what belongs to the runner dies with it.
-			_ = cmd.Process.Kill()
 		}
 	}
+	// A plain program as PID 1 takes no notice of SIGTERM; what belongs to the runner dies with it.
+	_ = cmd.Process.Kill()
 	_ = cmd.Wait()
 	if took == 0 {
 		return 0, errors.New("the program never listened: " + said.String())

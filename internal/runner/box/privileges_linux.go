@@ -43,6 +43,11 @@ func dropPrivileges(who *account, userNS bool) error {
 	if err := syscall.Setuid(who.uid); err != nil {
 		return fmt.Errorf("user %d: %w", who.uid, err)
 	}
+	// Another user clears the parent's death signal (prctl(2)), without which the program
+	// would go on when the runner is killed.
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
+		return fmt.Errorf("parent's death signal: %w", err)
+	}
 	return nil
 }
 
