@@ -1,6 +1,7 @@
 package atls
 
 import (
+	"bytes"
 	"crypto/x509"
 	"fmt"
 	"net"
@@ -17,6 +18,9 @@ import (
 type Options struct {
 	// Root is the account root: it signed the zone's authority, which signed the leaf.
 	Root *x509.Certificate
+	// Zone, when set, is the zone authority that must have issued the leaf; another zone of the
+	// same account is refused. Compared by its key, so that a renewed certificate of it counts.
+	Zone *x509.Certificate
 	// SimulatedRoot, when set, is the only root of evidence that is trusted, and what leads to it
 	// is simulated (security decision S11).
 	SimulatedRoot *x509.Certificate
@@ -145,6 +149,20 @@ func (c *check) chain(chain []*x509.Certificate) {
 	c.notChecked = append(c.notChecked, "certificate_revocation: the zone's revocation list was not asked for")
 	c.rule("certificate_chain", wanted, fmt.Sprintf("issued by %q under %q", found[0][1].Subject.CommonName, root.Subject.CommonName), true, "")
 	c.window(found[0])
+	c.zone(found[0][1])
+}
+
+func (c *check) zone(issuer *x509.Certificate) {
+	if c.o.Zone == nil {
+		c.notChecked = append(c.notChecked, "zone: any zone of the account is accepted")
+		return
+	}
+	hash := func(cert *x509.Certificate) string {
+		h := attest.SPKIHash(cert.RawSubjectPublicKeyInfo)
+		return fmt.Sprintf("%q with key %x…", cert.Subject.CommonName, h[:8])
+	}
+	c.rule("certificate_zone", "issued by zone "+hash(c.o.Zone), "issued by "+hash(issuer),
+		bytes.Equal(issuer.RawSubjectPublicKeyInfo, c.o.Zone.RawSubjectPublicKeyInfo), "the same program may run in several zones of an account; is this the one that you were told?")
 }
 
 func (c *check) window(chain []*x509.Certificate) {

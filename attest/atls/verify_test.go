@@ -58,6 +58,8 @@ func TestVerify(t *testing.T) {
 		"no zone authority": {chain: func(_ *verifytest.World, c []*x509.Certificate) []*x509.Certificate { return c[:1] }, failed: []string{"certificate_chain"}},
 		"another account":   {options: func(w *verifytest.World, o *atls.Options) { o.Root = verifytest.New(t).Account.Certificate }, failed: []string{"certificate_chain", "account"}},
 		"no account root":   {options: func(_ *verifytest.World, o *atls.Options) { o.Root = nil }, failed: []string{"certificate_chain"}},
+		"another zone":      {options: func(_ *verifytest.World, o *atls.Options) { o.Zone = verifytest.New(t).Zone.Certificate }, failed: []string{"certificate_zone"}},
+		"its own zone":      {options: func(w *verifytest.World, o *atls.Options) { o.Zone = w.Zone.Certificate }},
 		"zone as root":      {options: func(w *verifytest.World, o *atls.Options) { o.Root = w.Zone.Certificate }, failed: []string{"certificate_chain", "account"}},
 		"another name":      {options: func(_ *verifytest.World, o *atls.Options) { o.Name = "other.example.com" }, failed: []string{"certificate_name"}},
 		"no name":           {options: func(_ *verifytest.World, o *atls.Options) { o.Name = "" }, failed: []string{"certificate_name"}},

@@ -25,18 +25,18 @@ import (
 const verifyTimeout = 15 * time.Second
 
 type verifyOptions struct {
-	root, simulatedRoot string
-	measurements        []string
-	signers             []string
-	name                string
-	at                  string
-	collateral          string
-	nonce, reportData   string
-	image               string
-	tcbStatuses         []string
-	allowDebug          bool
-	registry            registryFlags // of the image
-	json                bool
+	root, simulatedRoot, zone string
+	measurements              []string
+	signers                   []string
+	name                      string
+	at                        string
+	collateral                string
+	nonce, reportData         string
+	image                     string
+	tcbStatuses               []string
+	allowDebug                bool
+	registry                  registryFlags // of the image
+	json                      bool
 }
 
 // newVerifyCommand takes the function that measures an image for --image.
@@ -94,6 +94,7 @@ Exit codes: 0 accepted, 1 refused, 2 wrong usage.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.root, "root", "", "PEM file of the account root; for a bare quote, of another root than Intel's")
+	f.StringVar(&o.zone, "zone", "", "PEM file of the zone's authority that must have issued the certificate (hitoku zone certificate)")
 	f.StringVar(&o.simulatedRoot, "trust-simulated-root", "", "PEM file of an account's simulated root; for tests only")
 	f.StringArrayVar(&o.measurements, "measurement", nil, "accept this measurement, hexadecimal (repeatable)")
 	f.StringArrayVar(&o.signers, "signer", nil, "accept this signer (MRSIGNER), hexadecimal (repeatable)")
@@ -158,7 +159,7 @@ func (o *verifyOptions) parse(target string) (*verify.Options, error) {
 	for _, r := range []struct {
 		flag, file string
 		to         **x509.Certificate
-	}{{"--root", o.root, &out.Root}, {"--trust-simulated-root", o.simulatedRoot, &out.SimulatedRoot}} {
+	}{{"--root", o.root, &out.Root}, {"--trust-simulated-root", o.simulatedRoot, &out.SimulatedRoot}, {"--zone", o.zone, &out.Zone}} {
 		if r.file == "" {
 			continue
 		}

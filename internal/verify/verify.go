@@ -25,10 +25,12 @@ type Options struct {
 	// Root is the account root for servers and certificates, and replaces Intel's root for bare quotes.
 	Root          *x509.Certificate
 	SimulatedRoot *x509.Certificate
-	Name          string    // DNS name of the server; the host of the address when empty
-	At            time.Time // of the judgement
-	Policy        policy.Policy
-	Nonce         []byte
+	// Zone, when set, is the zone authority that must have issued a server's certificate.
+	Zone   *x509.Certificate
+	Name   string    // DNS name of the server; the host of the address when empty
+	At     time.Time // of the judgement
+	Policy policy.Policy
+	Nonce  []byte
 	// Image, when set, is measured by Measure, and its measurement is the one that is wanted.
 	Image      string
 	Measure    func(ctx context.Context, ref string) (measurement string, err error)
@@ -84,7 +86,7 @@ func (r *Report) judgeCertificate(chain []*x509.Certificate, o *Options) {
 		collateral = o.Collateral.Select(m.Evidence, o.At)
 	}
 	out, _ := atls.Verify(chain, atls.Options{
-		Root: o.Root, SimulatedRoot: o.SimulatedRoot, Name: o.Name, Policy: o.Policy, Collateral: collateral,
+		Root: o.Root, Zone: o.Zone, SimulatedRoot: o.SimulatedRoot, Name: o.Name, Policy: o.Policy, Collateral: collateral,
 		Now: func() time.Time { return o.At }, Report: true,
 	})
 	r.Kind = KindCertificate
