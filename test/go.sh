@@ -10,7 +10,7 @@ grep -E '^(ok|FAIL|panic:|---? FAIL)|DATA RACE' "$log" || true
 # Tests on real evidence run by `make test-evidence`, where the evidence is.
 skipped=$(grep -E -A2 '^ *--- SKIP' "$log" | grep -vE 'no real (evidence|SIGSTRUCTs)|[Ee]vidence' || true)
 if [ $status -ne 0 ]; then
-	grep -E -B30 '^ *--- FAIL|DATA RACE' "$log" | head -300
+	grep -E -B30 '^ *--- FAIL|DATA RACE' "$log" | sed -n 1,300p
 	exit $status
 fi
 if grep -qE -- '--- SKIP' <<<"$skipped"; then

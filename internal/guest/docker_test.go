@@ -97,11 +97,11 @@ func importImage(t *testing.T, b *box) string {
 	pipe, err := tar.StdoutPipe()
 	must(t, err)
 	load.Stdin = pipe
-	var log bytes.Buffer
-	load.Stderr, tar.Stderr = &log, &log
+	var log, tarLog bytes.Buffer // each written by its own command
+	load.Stderr, tar.Stderr = &log, &tarLog
 	must(t, tar.Start())
 	if err := load.Run(); err != nil {
-		t.Fatalf("docker import: %v\n%s", err, log.String())
+		t.Fatalf("docker import: %v\n%s%s", err, log.String(), tarLog.String())
 	}
 	must(t, tar.Wait())
 	t.Cleanup(func() { exec.Command("docker", "rmi", "-f", name).Run() })

@@ -30,7 +30,8 @@ func (m *Manager) ZoneToken(ctx context.Context, a Actor, zone string) (*wire.Zo
 	return m.zoneToken(ctx, a, zone, false)
 }
 
-// RotateZoneToken stops the zone's current join tokens and returns a new one.
+// RotateZoneToken stops every join token of the zone, those for single nodes too, and
+// returns a new one.
 func (m *Manager) RotateZoneToken(ctx context.Context, a Actor, zone string) (*wire.ZoneToken, error) {
 	return m.zoneToken(ctx, a, zone, true)
 }
@@ -48,7 +49,11 @@ func (m *Manager) zoneToken(ctx context.Context, a Actor, zone string, rotate bo
 			return err
 		}
 		now := m.now()
-		current, err := tx.JoinTokens().Find(ctx, a.AccountID, store.Is("zone_id", zone), store.Is("kind", store.JoinTokenZone), store.Is("status", store.JoinTokenActive))
+		which := []store.Condition{store.Is("zone_id", zone), store.Is("status", store.JoinTokenActive)}
+		if !rotate {
+			which = append(which, store.Is("kind", store.JoinTokenZone))
+		}
+		current, err := tx.JoinTokens().Find(ctx, a.AccountID, which...)
 		if err != nil {
 			return err
 		}

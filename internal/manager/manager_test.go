@@ -181,6 +181,8 @@ func TestPublishedPath(t *testing.T) {
 	w.must(err)
 	again, err := w.m.ZoneToken(ctx, w.admin, zones[0].ZoneID)
 	w.must(err)
+	single, err := w.m.CreateJoinToken(ctx, w.admin, zones[0].ZoneID, wire.JoinTokenRequest{})
+	w.must(err)
 	rotated, err := w.m.RotateZoneToken(ctx, w.admin, zones[0].ZoneID)
 	w.must(err)
 	if first.Token != again.Token || first.Token == rotated.Token {
@@ -188,8 +190,10 @@ func TestPublishedPath(t *testing.T) {
 	}
 	w.must(w.m.view(ctx, func(tx *store.Tx) error {
 		_, err := w.m.joinToken(ctx, tx, rotated.Token)
-		_, stopped := w.m.joinToken(ctx, tx, first.Token)
-		refused(t, "stopped token", stopped, Unauthenticated, CodeUnauthorized)
+		for _, text := range []string{first.Token, single.Token} {
+			_, stopped := w.m.joinToken(ctx, tx, text)
+			refused(t, "stopped token", stopped, Unauthenticated, CodeUnauthorized)
+		}
 		return err
 	}))
 	w.must(w.m.CheckTrusted(ctx))
