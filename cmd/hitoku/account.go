@@ -13,10 +13,12 @@ import (
 )
 
 func newAccountCommand() *cobra.Command {
-	return group("account", "Accounts: create, list, select, show, roots",
+	return group("account", "Accounts: create, list, select, show, roots, invitations",
 		newAccountCreateCommand(), newAccountListCommand(), newAccountSelectCommand(), newAccountShowCommand(),
 		newAccountRootCommand("root", "Print the account root: what clients verify certificates with", "root"),
 		newAccountRootCommand("simulated-root", "Print the simulated TEE's root of a test-only account", "simulated-root"),
+		newAccountInviteCommand("accept", "Accept an invitation into an account, and select it"),
+		newAccountInviteCommand("reject", "Reject an invitation into an account"),
 		newAccountDeleteCommand())
 }
 
@@ -43,6 +45,9 @@ account says so.`,
 		RunE: func(cmd *cobra.Command, a []string) error {
 			s, c, err := connect()
 			if err != nil {
+				return err
+			}
+			if err := s.mayChoose(); err != nil {
 				return err
 			}
 			body := wire.AccountRequest{Name: a[0], NodeEnrollment: &wire.NodeEnrollment{AttestationEnforcementDisabledInsecure: testOnly}, FourEyes: fourEyes}
@@ -73,6 +78,14 @@ func selectAccount(cmd *cobra.Command, s *session, c *client.Client, a wire.Acco
 	return s.Save(s.path)
 }
 
+// standing is what an account is to the user: a membership, or an invitation.
+func standing(a wire.Account) string {
+	if a.Status == "PENDING" {
+		return "invited as " + list(a.Roles)
+	}
+	return list(a.Roles)
+}
+
 func newAccountListCommand() *cobra.Command {
 	var o output
 	cmd := &cobra.Command{
@@ -84,18 +97,22 @@ func newAccountListCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			l, err := client.Get[wire.List[wire.Account]](cmd.Context(), c, "/v1/accounts")
+			accounts, err := client.All[wire.Account](cmd.Context(), c, "/v1/accounts")
 			if err != nil {
 				return err
 			}
-			return o.print(cmd, l.Items, func(w io.Writer) {
+			return o.print(cmd, accounts, func(w io.Writer) {
+				if len(accounts) == 0 {
+					fmt.Fprintln(w, "You are in no account; `hitoku account create NAME` makes one.")
+					return
+				}
 				fmt.Fprintln(w, "\tNAME\tID\tKIND\tROLES")
-				for _, a := range l.Items {
+				for _, a := range accounts {
 					mark := " "
 					if a.AcctID == s.AccountID {
 						mark = "*"
 					}
-					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", mark, a.Name, a.AcctID, accountKind(a), list(a.Roles))
+					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", mark, a.Name, a.AcctID, accountKind(a), standing(a))
 				}
 			})
 		},
@@ -105,9 +122,42 @@ func newAccountListCommand() *cobra.Command {
 }
 
 func newAccountSelectCommand() *cobra.Command {
-	return &cobra.Command{
+	var o output
+	cmd := &cobra.Command{
 		Use:   "select NAME|ID",
 		Short: "Choose the account that the other commands work in",
+		Args:  args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, a []string) error {
+			s, c, err := connect()
+			if err != nil {
+				return err
+			}
+			if err := s.mayChoose(); err != nil {
+				return err
+			}
+			acct, err := c.Account(cmd.Context(), a[0])
+			if err != nil {
+				return err
+			}
+			if acct.Status == "PENDING" {
+				return fmt.Errorf("you are invited into account %s and have not answered; `hitoku account accept %s` does", acct.Name, acct.Name)
+			}
+			if err := selectAccount(cmd, s, c, acct); err != nil {
+				return err
+			}
+			return o.done(cmd, acct, "Account %s selected.", acct.Name)
+		},
+	}
+	o.flag(cmd)
+	return cmd
+}
+
+// newAccountInviteCommand makes the verbs that answer an invitation.
+func newAccountInviteCommand(use, short string) *cobra.Command {
+	var o output
+	cmd := &cobra.Command{
+		Use:   use + " NAME|ID",
+		Short: short,
 		Args:  args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, a []string) error {
 			s, c, err := connect()
@@ -118,9 +168,25 @@ func newAccountSelectCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return selectAccount(cmd, s, c, acct)
+			answer := wire.ProcessInvite{Accepts: []string{acct.AcctID}}
+			if use == "reject" {
+				answer = wire.ProcessInvite{Rejects: []string{acct.AcctID}}
+			}
+			if err := c.Call(cmd.Context(), http.MethodPost, "/v1/users/process_invite", answer, nil); err != nil {
+				return fmt.Errorf("%s the invitation into account %s: %w", use, acct.Name, err)
+			}
+			if use == "reject" {
+				return o.done(cmd, acct, "Invitation into account %s rejected.", acct.Name)
+			}
+			acct.Status = "ACTIVE"
+			if err := selectAccount(cmd, s, c, acct); err != nil {
+				return err
+			}
+			return o.done(cmd, acct, "You are in account %s as %s; it is selected.", acct.Name, list(acct.Roles))
 		},
 	}
+	o.flag(cmd)
+	return cmd
 }
 
 func newAccountShowCommand() *cobra.Command {
@@ -161,10 +227,8 @@ func chosenAccount(cmd *cobra.Command, a []string) (*session, *client.Client, st
 		acct, err := c.Account(cmd.Context(), a[0])
 		return s, c, acct.AcctID, err
 	}
-	if s.AccountID == "" {
-		return nil, nil, "", fmt.Errorf("no account is selected; `hitoku account select NAME` chooses one, `hitoku account list` shows them")
-	}
-	return s, c, s.AccountID, nil
+	id, err := s.account(cmd.Context(), c)
+	return s, c, id, err
 }
 
 func newAccountRootCommand(use, short, route string) *cobra.Command {
@@ -204,6 +268,7 @@ func newAccountRootCommand(use, short, route string) *cobra.Command {
 
 func newAccountDeleteCommand() *cobra.Command {
 	var yes bool
+	var o output
 	cmd := &cobra.Command{
 		Use:   "delete NAME|ID",
 		Short: "Delete an account with everything in it",
@@ -217,6 +282,9 @@ func newAccountDeleteCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := s.mayChoose(); err != nil {
+				return err
+			}
 			if !yes {
 				return usageError{fmt.Errorf("account delete %s: removes its applications, images, nodes and certificates for good; add --yes", acct.Name)}
 			}
@@ -228,11 +296,17 @@ func newAccountDeleteCommand() *cobra.Command {
 			}
 			if s.AccountID == acct.AcctID {
 				s.AccountID, s.AccountName = "", ""
-				return s.Save(s.path)
+				err = s.Save(s.path)
+			} else if s.AccountID != "" {
+				err = c.SelectAccount(cmd.Context(), s.AccountID)
 			}
-			return c.SelectAccount(cmd.Context(), s.AccountID)
+			if err != nil {
+				return fmt.Errorf("account %s is deleted, but: %w", acct.Name, err)
+			}
+			return o.done(cmd, acct, "Account %s deleted.", acct.Name)
 		},
 	}
 	cmd.Flags().BoolVar(&yes, "yes", false, "do it")
+	o.flag(cmd)
 	return cmd
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -171,13 +172,13 @@ func newZoneCommand() *cobra.Command {
 		},
 	}
 	o.flag(listCmd)
-	return group("zone", "Zones: the certificate authorities of an account", listCmd)
+	return group("zone", "Zones: the certificate authorities of an account", listCmd, newZoneCertificateCommand())
 }
 
 func newRegistryCommand() *cobra.Command {
 	var username, description string
 	var o, lo output
-	login := loginOptions{}
+	var secret passwordFlag
 	create := &cobra.Command{
 		Use:   "create URL",
 		Short: "Save the credentials of an image registry in the manager",
@@ -187,8 +188,10 @@ func newRegistryCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			login.email = username + " at " + a[0]
-			password, err := login.password(cmd)
+			if username == "" {
+				return usageError{errors.New("registry create: --username is missing")}
+			}
+			password, err := secret.read(cmd, username+" at "+a[0], false)
 			if err != nil {
 				return err
 			}
@@ -202,7 +205,7 @@ func newRegistryCommand() *cobra.Command {
 		},
 	}
 	create.Flags().StringVar(&username, "username", "", "user name at the registry")
-	create.Flags().BoolVar(&login.passwordStdin, "password-stdin", false, "read the password from standard input")
+	secret.flag(create)
 	create.Flags().StringVar(&description, "description", "", "what it is for")
 	o.flag(create)
 	listCmd := &cobra.Command{

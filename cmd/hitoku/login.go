@@ -7,201 +7,225 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"hitoku.dev/internal/client"
 	"hitoku.dev/internal/wire"
 )
 
-// openSession finds the log-in: HITOKU_MANAGER with HITOKU_TOKEN (and HITOKU_PIN or HITOKU_CA)
-// for machines, else the session file (HITOKU_SESSION names another).
-func openSession() (*session, error) {
-	path := os.Getenv("HITOKU_SESSION")
-	if path == "" {
-		var err error
-		if path, err = client.DefaultSessionPath(); err != nil {
-			return nil, err
-		}
-	}
-	token := os.Getenv("HITOKU_TOKEN")
-	manager := os.Getenv("HITOKU_MANAGER")
-	if token != "" && manager != "" {
-		s := &client.Session{Manager: manager, Token: token, Trust: client.Trust{Pin: os.Getenv("HITOKU_PIN")}}
-		if f := os.Getenv("HITOKU_CA"); f != "" {
-			ca, err := os.ReadFile(f)
-			if err != nil {
-				return nil, fmt.Errorf("HITOKU_CA: %w", err)
-			}
-			s.Trust.CA = string(ca)
-		}
-		return &session{path, s}, nil
-	}
-	s, err := client.LoadSession(path)
-	if err != nil {
-		return nil, err
-	}
-	if token != "" {
-		s.Token = token
-	}
-	return &session{path, s}, nil
-}
-
-// connect returns the session and a client of its manager.
-func connect() (*session, *client.Client, error) {
-	s, err := openSession()
-	if err != nil {
-		return nil, nil, err
-	}
-	c, err := s.Client()
-	return s, c, err
-}
-
 type loginOptions struct {
-	email, pin, ca, code, firstName, lastName string
-	passwordStdin                             bool
+	manager, email, pin, ca, code, firstName, lastName string
+	signUp                                             bool
+	password                                           passwordFlag
 	output
+}
+
+// loggedIn is what login prints as JSON.
+type loggedIn struct {
+	Manager     string   `json:"manager"`
+	Email       string   `json:"email"`
+	AccountID   string   `json:"account_id"`
+	Account     string   `json:"account"`
+	Session     string   `json:"session"`           // file; empty while the user waits to be let in
+	Pending     bool     `json:"pending,omitempty"` // signed up, but not let in yet
+	Invitations []string `json:"invitations"`       // names of accounts
 }
 
 func newLoginCommand() *cobra.Command {
 	var o loginOptions
 	cmd := &cobra.Command{
-		Use:   "login https://HOST:PORT",
-		Short: "Log in to a manager, or become its first administrator with --code",
-		Long: `Log in to a manager and keep the session in a file of mode 0600.
+		Use:   "login [https://HOST:PORT]",
+		Short: "Log in to a manager; with --code become its first administrator, with --sign-up a user",
+		Long: `Log in to a manager and keep the session in a file of mode 0600 (HITOKU_SESSION
+names another than the default one).
 
 The manager is authenticated before the password is sent: --pin takes the value
 that "hitoku manager" prints at its start, --ca the file of its CA. Without
-either, the system's roots decide. The choice is remembered.
+either, the system's roots decide. The choice, the address and the e-mail address
+are remembered: later, "hitoku login" is enough.
 
 With --code, the one-time code that the manager prints at its first start, the
-user is created first and becomes the system administrator.
+user is created first and becomes the system administrator. With --sign-up the
+user is created and waits until a system administrator lets the user in
+(hitoku user admit); invited users sign up in the same way.
 
 Machines use HITOKU_MANAGER, HITOKU_TOKEN (from "hitoku token create") and
 HITOKU_PIN or HITOKU_CA instead of a session file.`,
 		Example: `  hitoku login https://127.0.0.1:8443 --pin sha256:… --email me@example.com --code CODE
   echo "$PASSWORD" | hitoku login https://ccm.example.com --email me@example.com --password-stdin`,
-		Args: args(cobra.ExactArgs(1)),
-		RunE: func(cmd *cobra.Command, a []string) error { return o.run(cmd, a[0]) },
+		Args: args(cobra.MaximumNArgs(1)),
+		RunE: func(cmd *cobra.Command, a []string) error {
+			if len(a) == 1 {
+				o.manager = a[0]
+			}
+			return o.run(cmd)
+		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.email, "email", "", "e-mail address of the user (required)")
-	f.StringVar(&o.pin, "pin", "", "sha256:… of the manager's public key")
-	f.StringVar(&o.ca, "ca", "", "`file` with the CA certificate of the manager (PEM)")
-	f.BoolVar(&o.passwordStdin, "password-stdin", false, "read the password from standard input")
+	f.StringVar(&o.email, "email", "", "e-mail address of the user (default: the one of the last log-in)")
+	f.StringVar(&o.pin, "pin", "", "sha256:… of the manager's public key (or HITOKU_PIN)")
+	f.StringVar(&o.ca, "ca", "", "`file` with the CA certificate of the manager, PEM (or HITOKU_CA)")
+	o.password.flag(cmd)
 	f.StringVar(&o.code, "code", "", "one-time code of the manager's first start: create the first administrator")
-	f.StringVar(&o.firstName, "first-name", "", "first name, with --code")
-	f.StringVar(&o.lastName, "last-name", "", "last name, with --code")
+	f.BoolVar(&o.signUp, "sign-up", false, "create the user")
+	f.StringVar(&o.firstName, "first-name", "", "first name, with --code or --sign-up")
+	f.StringVar(&o.lastName, "last-name", "", "last name, with --code or --sign-up")
 	o.flag(cmd)
 	return cmd
 }
 
-func (o *loginOptions) run(cmd *cobra.Command, manager string) error {
+// prepare completes the options with what is remembered, and finds the trust in the manager.
+func (o *loginOptions) prepare(path string) (trust client.Trust, account string, err error) {
+	old, err := client.LoadSession(path)
+	if err != nil {
+		old = &client.Session{} // a broken file is replaced
+	}
+	if o.manager == "" {
+		if o.manager = os.Getenv("HITOKU_MANAGER"); o.manager == "" {
+			o.manager = old.Manager
+		}
+	}
+	if o.manager == "" {
+		return trust, "", usageError{errors.New("login: which manager? give https://HOST:PORT, as `hitoku manager` prints it")}
+	}
+	if o.manager, err = client.Address(o.manager); err != nil {
+		return trust, "", usageError{fmt.Errorf("login: %w", err)}
+	}
+	same := old.Manager == o.manager
+	if same && o.email == "" {
+		o.email = old.Email
+	}
 	if o.email == "" {
-		return usageError{errors.New("login: --email is missing")}
+		return trust, "", usageError{errors.New("login: --email is missing")}
 	}
-	if o.pin != "" {
-		if _, err := client.ParsePin(o.pin); err != nil {
-			return usageError{err}
-		}
+	if same && o.email == old.Email {
+		account = old.AccountID
 	}
-	trust := client.Trust{Pin: o.pin}
-	if o.ca != "" {
-		pem, err := os.ReadFile(o.ca)
-		if err != nil {
-			return fmt.Errorf("--ca: %w", err)
-		}
-		trust.CA = string(pem)
-	}
-	path := os.Getenv("HITOKU_SESSION")
-	if path == "" {
-		var err error
-		if path, err = client.DefaultSessionPath(); err != nil {
-			return err
-		}
-	}
-	if old, err := client.LoadSession(path); err == nil && old.Manager == manager && trust == (client.Trust{}) {
+	if trust, err = o.trust(); err == nil && same && trust == (client.Trust{}) {
 		trust = old.Trust
 	}
-	c, err := client.New(manager, trust, "")
+	return trust, account, err
+}
+
+// trust is what the flags say, else the environment.
+func (o *loginOptions) trust() (client.Trust, error) {
+	t := client.Trust{Pin: o.pin}
+	var err error
+	switch {
+	case o.ca != "":
+		var ca []byte
+		if ca, err = os.ReadFile(o.ca); err != nil {
+			return t, fmt.Errorf("--ca: %w", err)
+		}
+		t.CA = string(ca)
+	case o.pin == "":
+		if t, err = environmentTrust(); err != nil {
+			return t, err
+		}
+	}
+	if _, err := t.TLS(); err != nil {
+		return t, usageError{fmt.Errorf("login: %w", err)}
+	}
+	return t, nil
+}
+
+func (o *loginOptions) run(cmd *cobra.Command) error {
+	if o.code != "" && o.signUp {
+		return usageError{errors.New("login: --code signs up already; leave --sign-up out")}
+	}
+	path, err := sessionPath()
+	if err != nil {
+		return err
+	}
+	trust, account, err := o.prepare(path)
+	if err != nil {
+		return err
+	}
+	c, err := client.New(o.manager, trust, "")
 	if err != nil {
 		return usageError{err}
 	}
-	password, err := o.password(cmd)
+	isNew := o.code != "" || o.signUp
+	password, err := o.password.read(cmd, o.email, isNew)
 	if err != nil {
 		return err
 	}
 	ctx := cmd.Context()
-	if o.code != "" {
+	if isNew {
 		body := wire.SignUp{UserEmail: o.email, UserPassword: password, FirstName: o.firstName, LastName: o.lastName, OneTimeCode: o.code}
 		if err := c.Call(ctx, http.MethodPost, "/v1/users", body, nil); err != nil {
-			return fmt.Errorf("create the first administrator %s: %w", o.email, err)
+			return fmt.Errorf("create the user %s: %w", o.email, err)
 		}
 	}
 	reply, err := c.Login(ctx, o.email, password)
-	if err != nil {
-		return fmt.Errorf("log in to %s as %s: %w", manager, o.email, err)
+	if pending := (*client.APIError)(nil); o.signUp && errors.As(err, &pending) && pending.Body.Code == "USER_ACCOUNT_PENDING" {
+		return o.done(cmd, loggedIn{Manager: o.manager, Email: o.email, Pending: true, Invitations: []string{}},
+			"%s is signed up. A system administrator has to let the user in: `hitoku user admit %s`. Then run `hitoku login %s`.", o.email, o.email, o.manager)
 	}
-	s := &client.Session{Manager: manager, Trust: trust, Email: o.email, Token: reply.AccessToken, AccountID: reply.SessionInfo.SelectedAccountID}
-	if err := selectOnlyAccount(ctx, s); err != nil {
+	if err != nil {
+		return fmt.Errorf("log in to %s as %s: %w", o.manager, o.email, err)
+	}
+	if reply.SessionInfo.SelectedAccountID != "" {
+		account = reply.SessionInfo.SelectedAccountID
+	}
+	s := &client.Session{Manager: o.manager, Trust: trust, Email: o.email, Token: reply.AccessToken}
+	invitations, err := chooseAccount(ctx, s, account)
+	if err != nil {
 		return err
 	}
 	if err := s.Save(path); err != nil {
 		return err
 	}
-	return o.print(cmd, map[string]string{"manager": manager, "email": o.email, "account_id": s.AccountID, "account": s.AccountName, "session": path}, func(w io.Writer) {
-		fmt.Fprintf(w, "Logged in to %s as %s.\n", manager, o.email)
-		if s.AccountID == "" {
-			fmt.Fprintln(w, "No account is selected: `hitoku account create NAME` makes one, `hitoku account select NAME` chooses one.")
-		} else {
-			fmt.Fprintf(w, "Account: %s (%s)\n", or(s.AccountName), s.AccountID)
-		}
-	})
+	out := loggedIn{Manager: s.Manager, Email: s.Email, AccountID: s.AccountID, Account: s.AccountName, Session: path, Invitations: invitations}
+	return o.print(cmd, out, func(w io.Writer) { printLogin(w, out) })
 }
 
-// selectOnlyAccount chooses the user's account when there is exactly one.
-func selectOnlyAccount(ctx context.Context, s *client.Session) error {
+func printLogin(w io.Writer, l loggedIn) {
+	fmt.Fprintf(w, "Logged in to %s as %s.\n", l.Manager, l.Email)
+	if l.AccountID == "" {
+		fmt.Fprintln(w, "No account is selected: `hitoku account create NAME` makes one, `hitoku account select NAME` chooses one.")
+	} else {
+		fmt.Fprintf(w, "Account: %s (%s)\n", or(l.Account), l.AccountID)
+	}
+	for _, name := range l.Invitations {
+		fmt.Fprintf(w, "You are invited into account %s: `hitoku account accept %s`.\n", name, name)
+	}
+}
+
+// chooseAccount selects the account that was selected before, else the only one,
+// and returns the names of those that the user is invited into.
+func chooseAccount(ctx context.Context, s *client.Session, before string) (invitations []string, err error) {
 	c, err := s.Client()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	list, err := client.Get[wire.List[wire.Account]](ctx, c, "/v1/accounts")
+	all, err := client.All[wire.Account](ctx, c, "/v1/accounts")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for _, a := range list.Items {
-		if a.AcctID == s.AccountID || s.AccountID == "" && len(list.Items) == 1 {
-			if err := c.SelectAccount(ctx, a.AcctID); err != nil {
-				return err
-			}
-			s.AccountID, s.AccountName = a.AcctID, a.Name
+	invitations = []string{}
+	var mine []wire.Account
+	for _, a := range all {
+		switch a.Status {
+		case "ACTIVE":
+			mine = append(mine, a)
+		case "PENDING":
+			invitations = append(invitations, a.Name)
 		}
 	}
-	return nil
-}
-
-func (o *loginOptions) password(cmd *cobra.Command) (string, error) {
-	in, ok := cmd.InOrStdin().(*os.File)
-	if !o.passwordStdin && ok && term.IsTerminal(int(in.Fd())) {
-		fmt.Fprintf(cmd.ErrOrStderr(), "Password of %s: ", o.email)
-		p, err := term.ReadPassword(int(in.Fd()))
-		fmt.Fprintln(cmd.ErrOrStderr())
-		return string(p), err
+	for _, a := range mine {
+		if a.AcctID == before || len(mine) == 1 {
+			s.AccountID, s.AccountName = a.AcctID, a.Name
+			return invitations, c.SelectAccount(ctx, a.AcctID)
+		}
 	}
-	if !o.passwordStdin {
-		return "", usageError{errors.New("login: standard input is no terminal; give the password there with --password-stdin")}
-	}
-	raw, err := io.ReadAll(io.LimitReader(cmd.InOrStdin(), 4096))
-	if err != nil {
-		return "", err
-	}
-	return strings.TrimRight(string(raw), "\r\n"), nil
+	return invitations, nil
 }
 
 func newLogoutCommand() *cobra.Command {
-	return &cobra.Command{
+	var o output
+	cmd := &cobra.Command{
 		Use:   "logout",
 		Short: "End the session and remove its file",
 		Args:  args(cobra.NoArgs),
@@ -210,6 +234,9 @@ func newLogoutCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if s.token {
+				return errors.New("HITOKU_TOKEN is set, which is no session; `hitoku token revoke` stops a token")
+			}
 			callErr := c.Call(cmd.Context(), http.MethodPost, "/v1/sys/session/terminate", nil, nil)
 			if err := os.Remove(s.path); err != nil && !errors.Is(err, os.ErrNotExist) {
 				return err
@@ -217,7 +244,9 @@ func newLogoutCommand() *cobra.Command {
 			if callErr != nil {
 				return fmt.Errorf("the session file is gone, but the manager did not end the session: %w", callErr)
 			}
-			return nil
+			return o.done(cmd, map[string]string{"manager": s.Manager, "email": s.Email}, "Logged out of %s.", s.Manager)
 		},
 	}
+	o.flag(cmd)
+	return cmd
 }

@@ -61,6 +61,7 @@ func newRootCommand() *cobra.Command {
 		newDemoCommand(), newVersionCommand(),
 	)
 	root.SilenceErrors, root.SilenceUsage = true, true
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetFlagErrorFunc(flagError)
+	root.Version = version()
 	return root
 }

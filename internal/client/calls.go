@@ -31,82 +31,50 @@ func Patch[T any](ctx context.Context, c *Client, path string, in any) (T, error
 	return out, err
 }
 
-// All reads every page of a list.
+// pageSize is how many items All asks for at a time; the manager gives at most 1000.
+const pageSize = 100
+
+// All reads every page of a list. The result is never nil.
 func All[T any](ctx context.Context, c *Client, path string) ([]T, error) {
-	const page = 100
-	var all []T
+	all, _, err := Newest[T](ctx, c, path, 0)
+	return all, err
+}
+
+// Newest reads the first limit items of a list, all for 0, and returns how many
+// there are in total. The result is never nil.
+func Newest[T any](ctx context.Context, c *Client, path string, limit int) ([]T, int, error) {
+	all := []T{}
 	sep := "?"
 	if strings.Contains(path, "?") {
 		sep = "&"
 	}
 	for {
-		list, err := Get[wire.List[T]](ctx, c, fmt.Sprintf("%s%slimit=%d&offset=%d", path, sep, page, len(all)))
+		size := pageSize
+		if limit > 0 {
+			size = min(size, limit-len(all))
+		}
+		list, err := Get[wire.List[T]](ctx, c, fmt.Sprintf("%s%slimit=%d&offset=%d", path, sep, size, len(all)))
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		all = append(all, list.Items...)
-		if list.Metadata == nil || len(list.Items) == 0 || len(all) >= list.Metadata.FilteredCount {
-			return all, nil
+		total := len(all)
+		if list.Metadata != nil {
+			total = list.Metadata.FilteredCount
+		}
+		if len(list.Items) == 0 || len(all) >= total || limit > 0 && len(all) >= limit {
+			return all, total, nil
 		}
 	}
-}
-
-// AmbiguousError says that a name or an id's beginning stands for several objects.
-type AmbiguousError struct {
-	Kind, Name string
-	IDs        []string
-}
-
-func (e *AmbiguousError) Error() string {
-	return fmt.Sprintf("%s %q stands for several: %s; give the id", e.Kind, e.Name, strings.Join(e.IDs, ", "))
-}
-
-// find returns the one item that name stands for: its id, its name, or the
-// beginning of its id (at least 4 characters).
-func find[T any](kind, name string, items []T, id, label func(T) string) (T, error) {
-	var hits []T
-	for _, it := range items {
-		if id(it) == name || label(it) == name {
-			hits = append(hits, it)
-		}
-	}
-	if len(hits) == 0 && len(name) >= 4 {
-		for _, it := range items {
-			if strings.HasPrefix(id(it), name) {
-				hits = append(hits, it)
-			}
-		}
-	}
-	var zero T
-	switch len(hits) {
-	case 1:
-		return hits[0], nil
-	case 0:
-		known := make([]string, 0, len(items))
-		for _, it := range items {
-			if l := label(it); l != "" {
-				known = append(known, l)
-			}
-		}
-		if len(known) == 0 {
-			return zero, fmt.Errorf("no %s is called %q; there are none yet", kind, name)
-		}
-		return zero, fmt.Errorf("no %s is called %q; there are: %s", kind, name, strings.Join(known[:min(len(known), 20)], ", "))
-	}
-	ids := make([]string, len(hits))
-	for i, h := range hits {
-		ids[i] = id(h)
-	}
-	return zero, &AmbiguousError{kind, name, ids}
 }
 
 // Account returns the account called name (or with that id).
 func (c *Client) Account(ctx context.Context, name string) (wire.Account, error) {
-	list, err := Get[wire.List[wire.Account]](ctx, c, "/v1/accounts")
+	accounts, err := All[wire.Account](ctx, c, "/v1/accounts")
 	if err != nil {
 		return wire.Account{}, err
 	}
-	return find("account", name, list.Items, func(a wire.Account) string { return a.AcctID }, func(a wire.Account) string { return a.Name })
+	return find("account", name, accounts, func(a wire.Account) object { return object{id: a.AcctID, name: a.Name} })
 }
 
 // App returns the application called name (or with that id).
@@ -115,21 +83,26 @@ func (c *Client) App(ctx context.Context, name string) (wire.App, error) {
 	if err != nil {
 		return wire.App{}, err
 	}
-	return find("application", name, apps, func(a wire.App) string { return a.AppID }, func(a wire.App) string { return a.Name })
+	return find("application", name, apps, func(a wire.App) object { return object{id: a.AppID, name: a.Name} })
 }
 
 // Build returns the build with that id, measurement or image name (NAME:TAG).
+// By its id it finds one that the manager is still converting, too.
 func (c *Client) Build(ctx context.Context, name string) (wire.Build, error) {
+	if isID(name) {
+		return Get[wire.Build](ctx, c, "/v1/builds/"+name)
+	}
 	builds, err := All[wire.Build](ctx, c, "/v1/builds")
 	if err != nil {
 		return wire.Build{}, err
 	}
-	for _, b := range builds {
-		if b.EnclaveInfo != nil && strings.EqualFold(b.EnclaveInfo.MREnclave, name) {
-			return b, nil
+	return find("image", name, builds, func(b wire.Build) object {
+		o := object{id: b.BuildID, name: BuildName(b)}
+		if b.EnclaveInfo != nil {
+			o.digest = b.EnclaveInfo.MREnclave
 		}
-	}
-	return find("image", name, builds, func(b wire.Build) string { return b.BuildID }, BuildName)
+		return o
+	})
 }
 
 // BuildName is how a build is shown to people: image name and tag.
@@ -146,16 +119,19 @@ func (c *Client) Node(ctx context.Context, name string) (wire.Node, error) {
 	if err != nil {
 		return wire.Node{}, err
 	}
-	return find("node", name, nodes, func(n wire.Node) string { return n.NodeID }, func(n wire.Node) string { return n.Name })
+	return find("node", name, nodes, func(n wire.Node) object { return object{id: n.NodeID, name: n.Name} })
 }
 
 // Task returns the task with that id or beginning of an id.
 func (c *Client) Task(ctx context.Context, id string) (wire.Task, error) {
+	if isID(id) {
+		return Get[wire.Task](ctx, c, "/v1/tasks/"+id)
+	}
 	tasks, err := All[wire.Task](ctx, c, "/v1/tasks")
 	if err != nil {
 		return wire.Task{}, err
 	}
-	return find("task", id, tasks, func(t wire.Task) string { return t.TaskID }, func(t wire.Task) string { return t.TaskID })
+	return find("task", id, tasks, func(t wire.Task) object { return object{id: t.TaskID} })
 }
 
 // Zone returns the zone called name, or the account's first one for an empty name.
@@ -167,7 +143,7 @@ func (c *Client) Zone(ctx context.Context, name string) (wire.Zone, error) {
 	if name == "" && len(zones) > 0 {
 		return zones[0], nil
 	}
-	return find("zone", name, zones, func(z wire.Zone) string { return z.ZoneID }, func(z wire.Zone) string { return z.Name })
+	return find("zone", name, zones, func(z wire.Zone) object { return object{id: z.ZoneID, name: z.Name} })
 }
 
 // Registry returns the saved registry with that URL or id.
@@ -176,7 +152,28 @@ func (c *Client) Registry(ctx context.Context, name string) (wire.Registry, erro
 	if err != nil {
 		return wire.Registry{}, err
 	}
-	return find("registry", name, regs, func(r wire.Registry) string { return r.RegistryID }, func(r wire.Registry) string { return r.URL })
+	return find("registry", name, regs, func(r wire.Registry) object { return object{id: r.RegistryID, name: r.URL} })
+}
+
+// User returns the user with that e-mail address or id among those that the caller can list.
+func (c *Client) User(ctx context.Context, name string) (wire.User, error) {
+	if isID(name) {
+		return Get[wire.User](ctx, c, "/v1/users/"+name)
+	}
+	users, err := All[wire.User](ctx, c, "/v1/users")
+	if err != nil {
+		return wire.User{}, err
+	}
+	return find("user", name, users, func(u wire.User) object { return object{id: u.UserID, name: u.UserEmail} })
+}
+
+// Token returns the caller's API token with that name or id.
+func (c *Client) Token(ctx context.Context, name string) (wire.APIToken, error) {
+	tokens, err := All[wire.APIToken](ctx, c, "/v1/user/tokens")
+	if err != nil {
+		return wire.APIToken{}, err
+	}
+	return find("token", name, tokens, func(t wire.APIToken) object { return object{id: t.TokenID, name: t.Name} })
 }
 
 // Query appends non-empty parameters to path.

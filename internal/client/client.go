@@ -19,7 +19,9 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"hitoku.dev/internal/wire"
@@ -49,7 +51,20 @@ type APIError struct {
 }
 
 func (e *APIError) Error() string {
-	s := fmt.Sprintf("%s (%s, HTTP %d)", e.Body.Message, e.Body.Code, e.Status)
+	message := e.Body.Message
+	if message == "" {
+		message = "the manager gave no reason"
+	}
+	s := message + " (HTTP " + strconv.Itoa(e.Status) + ")"
+	if e.Body.Code != "" {
+		s = fmt.Sprintf("%s (%s, HTTP %d)", message, e.Body.Code, e.Status)
+	}
+	switch e.Body.Code {
+	case "NO_ACCOUNT_SELECTED":
+		s += "; `hitoku account list` shows your accounts, `hitoku account select NAME` chooses one"
+	case "INVALID_SESSION", "SESSION_EXPIRED":
+		s += "; `hitoku login` begins a session, `hitoku token create` makes a token for machines"
+	}
 	for _, r := range e.Body.Rules {
 		if !r.OK {
 			s += fmt.Sprintf("\n  %s: wanted %s, seen %s", r.Name, r.Wanted, r.Seen)
@@ -64,12 +79,9 @@ func (e *APIError) Error() string {
 // New returns a client of the manager at base ("https://host:port"). An empty
 // token makes unauthenticated calls.
 func New(base string, trust Trust, token string) (*Client, error) {
-	u, err := url.Parse(base)
-	if err != nil || u.Host == "" {
-		return nil, fmt.Errorf("manager address %q: wanted https://HOST:PORT", base)
-	}
-	if u.Scheme != "https" {
-		return nil, fmt.Errorf("manager address %q: only https is used, the manager always serves TLS", base)
+	base, err := Address(base)
+	if err != nil {
+		return nil, err
 	}
 	cfg, err := trust.TLS()
 	if err != nil {
@@ -78,10 +90,22 @@ func New(base string, trust Trust, token string) (*Client, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.TLSClientConfig = cfg
 	return &Client{
-		base:  "https://" + u.Host,
+		base:  base,
 		token: token,
 		http:  &http.Client{Transport: transport, Timeout: 2 * time.Minute},
 	}, nil
+}
+
+// Address checks the address of a manager and returns it as https://host[:port].
+func Address(text string) (string, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
+		return "", fmt.Errorf("manager address %q: wanted https://HOST:PORT", text)
+	}
+	if u.Scheme != "https" {
+		return "", fmt.Errorf("manager address %q: only https is used, the manager always serves TLS", text)
+	}
+	return "https://" + strings.ToLower(u.Host), nil
 }
 
 // TLS returns the configuration that authenticates the manager.
@@ -184,10 +208,23 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any, aut
 	return nil
 }
 
+// explain says what to do about a connection that failed.
 func (c *Client) explain(err error) error {
+	var request *url.Error
+	if errors.As(err, &request) {
+		err = request.Err
+	}
 	var unknown x509.UnknownAuthorityError
-	if errors.As(err, &unknown) {
+	var name x509.HostnameError
+	switch {
+	case errors.As(err, &unknown):
 		return fmt.Errorf("manager %s: its certificate is not from a CA that this machine knows; log in with --pin sha256:… or --ca FILE (the manager prints its pin at the start and keeps its CA in its data folder)", c.base)
+	case errors.As(err, &name):
+		return fmt.Errorf("manager %s: %w; use a name that is in the certificate, or log in with --pin sha256:…, or start the manager with --host %s", c.base, name, name.Host)
+	case errors.Is(err, context.Canceled):
+		return fmt.Errorf("manager %s: stopped before it answered: %w", c.base, err)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("manager %s: nothing answers at this address: %w; is `hitoku manager` running?", c.base, err)
 	}
 	return fmt.Errorf("manager %s: %w", c.base, err)
 }

@@ -22,6 +22,9 @@ type Session struct {
 	AccountName string `json:"account_name,omitempty"`
 }
 
+// ErrNoSession says that there is no session file.
+var ErrNoSession = errors.New("not logged in; run `hitoku login https://HOST:PORT --email EMAIL`")
+
 // DefaultSessionPath is hitoku/session.json in the user's configuration folder.
 func DefaultSessionPath() (string, error) {
 	dir, err := os.UserConfigDir()
@@ -35,7 +38,7 @@ func DefaultSessionPath() (string, error) {
 func LoadSession(path string) (*Session, error) {
 	raw, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, errors.New("not logged in; run `hitoku login https://HOST:PORT --email EMAIL`")
+		return nil, ErrNoSession
 	}
 	if err != nil {
 		return nil, err
@@ -43,6 +46,9 @@ func LoadSession(path string) (*Session, error) {
 	var s Session
 	if err := json.Unmarshal(raw, &s); err != nil {
 		return nil, fmt.Errorf("session file %s: %w; log in again", path, err)
+	}
+	if _, err := Address(s.Manager); err != nil || s.Token == "" {
+		return nil, fmt.Errorf("session file %s holds no log-in; log in again", path)
 	}
 	return &s, nil
 }
