@@ -11,7 +11,8 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/spf13/cobra")
+	"github.com/spf13/cobra"
+)
 
 // output is shared by every verb that prints: a table for people, or JSON.
 type output struct {
