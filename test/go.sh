@@ -4,9 +4,10 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-status=0
-go test -v "$@" >"$log" 2>&1 || status=$?
-grep -E '^(ok|FAIL|panic:|---? FAIL)|DATA RACE' "$log" || true
+set +e
+go test -v "$@" 2>&1 | tee "$log" | grep --line-buffered -E '^(ok|FAIL|panic:|--- FAIL)|DATA RACE'
+status=${PIPESTATUS[0]}
+set -e
 # Tests on real evidence run by `make test-evidence`, where the evidence is.
 skipped=$(grep -E -A2 '^ *--- SKIP' "$log" | grep -vE 'no real (evidence|SIGSTRUCTs)|[Ee]vidence' || true)
 if [ $status -ne 0 ]; then
