@@ -35,7 +35,7 @@ test-all: # with the services that test/services.sh starts
 	@echo "test: everything, 1 of 3: go test ./..."
 	@./test/go.sh ./...
 	@echo "test: everything, 2 of 3: the packages with concurrency, under the race detector"
-	@CGO_ENABLED=1 ./test/go.sh -race $(RACE)
+	@CGO_ENABLED=1 ./test/go.sh -race -short $(RACE)
 	@echo "test: everything, 3 of 3: end to end"
 	@./test/e2e/run.sh
 
