@@ -6,7 +6,37 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+
+	"hitoku.dev/internal/client"
+	"hitoku.dev/internal/wire"
 )
+
+func newZoneCommand() *cobra.Command {
+	var o output
+	listCmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the zones of the account",
+		Args:  args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, c, err := connect()
+			if err != nil {
+				return err
+			}
+			zones, err := client.Get[[]wire.Zone](cmd.Context(), c, "/v1/zones")
+			if err != nil {
+				return err
+			}
+			return o.print(cmd, zones, func(w io.Writer) {
+				fmt.Fprintln(w, "NAME\tID\tREPORT EVERY\tRENEW AFTER")
+				for _, z := range zones {
+					fmt.Fprintf(w, "%s\t%s\t%ds\t%d%%\n", z.Name, z.ZoneID, z.NodeRefreshInterval, z.NodeRenewalThreshold)
+				}
+			})
+		},
+	}
+	o.flag(listCmd)
+	return group("zone", "Zones: the certificate authorities of an account", listCmd, newZoneCertificateCommand())
+}
 
 func newZoneCertificateCommand() *cobra.Command {
 	var file string
