@@ -39,6 +39,11 @@ func Restore(ctx context.Context, o Options, file string, acceptRollback bool) (
 	if err := o.existing(); err != nil {
 		return err
 	}
+	unlock, err := lockDir(o.Dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
 	var source keys.Source = keys.File{Path: filepath.Join(o.keyDir(), masterKeyFile), Apart: o.Dir}
 	if len(o.KeyCommand) > 0 {
 		source = keys.Command{Argv: o.KeyCommand}

@@ -99,6 +99,14 @@ func Run(ctx context.Context, o Options, ready func(Ready)) (err error) {
 	if o.Host == "" {
 		o.Host = hostOf(ln.Addr())
 	}
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return err
+	}
+	unlock, err := lockDir(o.Dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
 	m, err := open(ctx, o, ln.Addr())
 	if err != nil {
 		return err
@@ -152,9 +160,6 @@ func open(ctx context.Context, o Options, listen net.Addr) (_ *opened, err error
 			err = errors.Join(err, out.Close())
 		}
 	}()
-	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
-		return nil, err
-	}
 	keyDir := o.keyDir()
 	if err := os.MkdirAll(keyDir, 0o700); err != nil {
 		return nil, err
