@@ -77,6 +77,9 @@ Containers reach the agent at the address of the container bridge:
 }
 
 func runAgent(cmd *cobra.Command, o *agentOptions) error {
+	if err := needsLinux("the node agent", false); err != nil {
+		return err
+	}
 	token, err := o.token()
 	if err != nil {
 		return err

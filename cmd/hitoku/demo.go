@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -27,8 +26,8 @@ account anywhere. Ctrl-C ends it and removes everything. With --once it ends by
 itself: exit code 0 when everything worked, 1 otherwise.`,
 		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if runtime.GOOS != "linux" || runtime.GOARCH != "amd64" {
-				return fmt.Errorf("the demonstration runs programs in Linux namespaces on amd64, and this is %s/%s; here, use the client commands against a manager on Linux: hitoku login, account, app, image, task, node, verify", runtime.GOOS, runtime.GOARCH)
+			if err := needsLinux("the demonstration", true); err != nil {
+				return err
 			}
 			exe, err := os.Executable()
 			if err != nil {

@@ -86,6 +86,9 @@ func runImage(cmd *cobra.Command, o *runOptions) error {
 	if o.printOnly {
 		return asUsage(printRun(cmd, o))
 	}
+	if err := needsLinuxToRun(); err != nil {
+		return err
+	}
 	if err := o.readPull(cmd.InOrStdin()); err != nil {
 		return err
 	}

@@ -30,8 +30,7 @@ func (d *demo) spawn(name string, args ...string) (*process, error) {
 	p.cmd = exec.Command(d.Exe, args...)
 	p.cmd.Env = d.env()
 	p.cmd.Stdout, p.cmd.Stderr = log, log
-	// Ctrl-C goes to the whole foreground group; the demonstration ends its children itself, in order.
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	p.cmd.SysProcAttr = ownGroup()
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
 	}
