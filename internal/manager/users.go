@@ -219,6 +219,15 @@ func visibleUser(ctx context.Context, tx *store.Tx, a Actor, id string) (*store.
 	return u, ms, err
 }
 
+// AllUsers lists everybody, for a system administrator.
+func (m *Manager) AllUsers(ctx context.Context, a Actor, l ListOptions) (*wire.List[wire.User], error) {
+	if !a.SystemAdmin {
+		return nil, forbidden("only a system administrator sees all users")
+	}
+	a.AccountID = ""
+	return m.Users(ctx, a, l)
+}
+
 // Users lists the members of the selected account; for a system administrator
 // who selected none, everybody.
 func (m *Manager) Users(ctx context.Context, a Actor, l ListOptions) (*wire.List[wire.User], error) {

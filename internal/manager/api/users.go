@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"strings"
 
 	"hitoku.dev/internal/wire"
 )
@@ -36,7 +37,14 @@ func (s *Server) users() {
 			return reply(s.m.Me(ctx, c.actor))
 		})
 	register(s, operation{method: http.MethodGet, path: "/v1/users", class: userAuth, tag: tag, summary: "Users of the account"},
-		func(ctx context.Context, c caller, in *Listing) (*body[wire.List[wire.User]], error) {
+		func(ctx context.Context, c caller, in *struct {
+			Listing
+			Scope string `query:"scope" doc:"all: every user, for system administrators (extension)"`
+		},
+		) (*body[wire.List[wire.User]], error) {
+			if strings.EqualFold(in.Scope, "all") {
+				return reply(s.m.AllUsers(ctx, c.actor, in.options()))
+			}
 			return reply(s.m.Users(ctx, c.actor, in.options()))
 		})
 	register(s, operation{method: http.MethodGet, path: "/v1/users/{id}", class: userAuth, tag: tag, summary: "A user of the account"},
