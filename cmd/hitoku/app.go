@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"hitoku.dev/internal/client"
+	"hitoku.dev/internal/image"
 	"hitoku.dev/internal/wire"
 )
 
@@ -54,6 +55,14 @@ an approval (hitoku task list).`,
 func (o *appCreateOptions) run(cmd *cobra.Command, name string) error {
 	if o.input == "" || o.outputImage == "" {
 		return usageError{fmt.Errorf("app create %s: --input and --output are both needed", name)}
+	}
+	for _, text := range []string{o.input, o.outputImage} {
+		if _, err := image.Parse(text); err != nil {
+			return usageError{fmt.Errorf("app create %s: %w", name, err)}
+		}
+	}
+	if o.input == o.outputImage {
+		return usageError{fmt.Errorf("app create %s: --input and --output are the same; the converted image needs a name of its own", name)}
 	}
 	_, c, err := connect()
 	if err != nil {
@@ -162,7 +171,7 @@ func newAppDomainsCommand() *cobra.Command {
 			}
 			app, err = client.Patch[wire.App](cmd.Context(), c, "/v1/apps/"+app.AppID, wire.AppUpdate{AllowedDomains: &domains})
 			if err != nil {
-				return err
+				return fmt.Errorf("names of application %s: %w", a[0], err)
 			}
 			return o.print(cmd, app, func(w io.Writer) {
 				if app.PendingTaskID == "" {
@@ -178,9 +187,10 @@ func newAppDomainsCommand() *cobra.Command {
 }
 
 func newAppDeleteCommand() *cobra.Command {
-	return &cobra.Command{
+	var o output
+	cmd := &cobra.Command{
 		Use:   "delete NAME|ID",
-		Short: "Delete an application with its images",
+		Short: "Delete an application with its images; its certificates are revoked",
 		Args:  args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, a []string) error {
 			_, c, err := connect()
@@ -191,7 +201,12 @@ func newAppDeleteCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.Call(cmd.Context(), http.MethodDelete, "/v1/apps/"+app.AppID, nil, nil)
+			if err := c.Call(cmd.Context(), http.MethodDelete, "/v1/apps/"+app.AppID, nil, nil); err != nil {
+				return fmt.Errorf("delete application %s: %w", app.Name, err)
+			}
+			return o.done(cmd, app, "Application %s deleted.", app.Name)
 		},
 	}
+	o.flag(cmd)
+	return cmd
 }

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -20,26 +23,30 @@ func newImageCommand() *cobra.Command {
 }
 
 type imageRegisterOptions struct {
-	app, measurement, signer, name string
-	prodID, svn                    uint16
+	app, tee, measurement, signer, name string
+	prodID, svn                         uint16
 	output
 }
 
 func newImageRegisterCommand() *cobra.Command {
 	var o imageRegisterOptions
 	cmd := &cobra.Command{
-		Use:   "register",
+		Use:   "register --app NAME --measurement HEX --signer HEX",
 		Short: "Register a measurement that was found elsewhere, for example by hitoku convert",
-		Args:  args(cobra.NoArgs),
-		RunE:  func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
+		Long: `Register a measurement that was found elsewhere, for example by hitoku convert.
+Then the image waits for an approval. Product id and version number are the
+application's where no flag gives others.`,
+		Args: args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.app, "app", "", "application `name` or id (required)")
-	f.StringVar(&o.measurement, "measurement", "", "measurement in hexadecimal (required)")
-	f.StringVar(&o.signer, "signer", "", "MRSIGNER in hexadecimal (required)")
+	f.StringVar(&o.measurement, "measurement", "", "measurement (of SGX: MRENCLAVE), 64 hexadecimal `digits` (required)")
+	f.StringVar(&o.signer, "signer", "", "MRSIGNER, 64 hexadecimal `digits` (required)")
+	f.StringVar(&o.tee, "tee", "sim", "`KIND` of TEE that it was measured for: sim or sgx")
 	f.StringVar(&o.name, "name", "", "image `NAME:TAG`, for people")
-	f.Uint16Var(&o.prodID, "isv-prod-id", 0, "product id")
-	f.Uint16Var(&o.svn, "isv-svn", 0, "security version number")
+	f.Uint16Var(&o.prodID, "isv-prod-id", 0, "product id (default: the application's)")
+	f.Uint16Var(&o.svn, "isv-svn", 0, "security version number (default: the application's)")
 	o.flag(cmd)
 	return cmd
 }
@@ -47,6 +54,14 @@ func newImageRegisterCommand() *cobra.Command {
 func (o *imageRegisterOptions) run(cmd *cobra.Command) error {
 	if o.app == "" || o.measurement == "" || o.signer == "" {
 		return usageError{errors.New("image register: --app, --measurement and --signer are all needed")}
+	}
+	for _, flag := range []struct{ name, value string }{{"measurement", o.measurement}, {"signer", o.signer}} {
+		if raw, err := hex.DecodeString(flag.value); err != nil || len(raw) != 32 {
+			return usageError{fmt.Errorf("image register: --%s %q: wanted 64 hexadecimal digits", flag.name, flag.value)}
+		}
+	}
+	if o.tee != "sim" && o.tee != "sgx" {
+		return usageError{fmt.Errorf("image register: --tee %q: wanted sim or sgx", o.tee)}
 	}
 	_, c, err := connect()
 	if err != nil {
@@ -56,27 +71,42 @@ func (o *imageRegisterOptions) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	info := &wire.DockerInfo{}
-	if info.DockerImageName, info.DockerVersion = splitTag(o.name); o.name == "" {
-		info = nil
+	m := measuredBuild{tee: o.tee, measurement: o.measurement, signer: o.signer, prodID: o.prodID, svn: o.svn}
+	if !cmd.Flags().Changed("isv-prod-id") {
+		m.prodID = uint16(app.ISVProdID)
 	}
-	b, err := registerBuild(cmd, c, app, o.measurement, o.signer, o.prodID, o.svn, info)
+	if !cmd.Flags().Changed("isv-svn") {
+		m.svn = uint16(app.ISVSVN)
+	}
+	if o.name != "" {
+		m.image = &wire.DockerInfo{}
+		m.image.DockerImageName, m.image.DockerVersion = splitTag(o.name)
+	}
+	b, err := registerBuild(cmd.Context(), c, app, m)
 	if err != nil {
 		return err
 	}
 	return o.print(cmd, b, func(w io.Writer) { printRegistered(w, b) })
 }
 
-// registerBuild tells the manager about a build of the simulated TEE.
-func registerBuild(cmd *cobra.Command, c *client.Client, app wire.App, measurement, signer string, prodID, svn uint16, info *wire.DockerInfo) (wire.Build, error) {
-	measurement = strings.ToLower(measurement)
-	b, err := client.Post[wire.Build](cmd.Context(), c, "/v1/builds", wire.BuildRequest{
-		AppID: app.AppID, MREnclave: measurement, MRSigner: strings.ToLower(signer), ISVProdID: int32(prodID), ISVSVN: int32(svn),
-		MemSize: app.MemSize, Threads: app.Threads, DockerInfo: info,
-		Attributes: map[string]wire.BuildAttributes{"simulated": {Simulated: &wire.SimulatedAttributes{Measurement: measurement}}},
-	})
+// measuredBuild is what the manager is told about a build.
+type measuredBuild struct {
+	tee, measurement, signer string // tee: sim or sgx
+	prodID, svn              uint16
+	image                    *wire.DockerInfo // may be nil
+}
+
+func registerBuild(ctx context.Context, c *client.Client, app wire.App, m measuredBuild) (wire.Build, error) {
+	q := wire.BuildRequest{
+		AppID: app.AppID, MREnclave: strings.ToLower(m.measurement), MRSigner: strings.ToLower(m.signer), ISVProdID: int32(m.prodID), ISVSVN: int32(m.svn),
+		MemSize: app.MemSize, Threads: app.Threads, DockerInfo: m.image,
+	}
+	if m.tee == "sim" {
+		q.Attributes = map[string]wire.BuildAttributes{"simulated": {Simulated: &wire.SimulatedAttributes{Measurement: q.MREnclave}}}
+	}
+	b, err := client.Post[wire.Build](ctx, c, "/v1/builds", q)
 	if err != nil {
-		return b, fmt.Errorf("register measurement %s for application %s: %w", measurement, app.Name, err)
+		return b, fmt.Errorf("register measurement %s for application %s: %w", q.MREnclave, app.Name, err)
 	}
 	return b, nil
 }
@@ -115,16 +145,19 @@ func newImageListCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			id := ""
+			if app != "" {
+				a, err := c.App(cmd.Context(), app)
+				if err != nil {
+					return err
+				}
+				id = a.AppID
+			}
 			builds, err := client.All[wire.Build](cmd.Context(), c, "/v1/builds")
 			if err != nil {
 				return err
 			}
-			kept := []wire.Build{}
-			for _, b := range builds {
-				if app == "" || b.AppName == app || b.AppID == app {
-					kept = append(kept, b)
-				}
-			}
+			kept := slices.DeleteFunc(builds, func(b wire.Build) bool { return id != "" && b.AppID != id })
 			return o.print(cmd, kept, func(w io.Writer) {
 				fmt.Fprintln(w, "APPLICATION\tIMAGE\tID\tAPPROVAL\tMEASUREMENT\tSVN")
 				for _, b := range kept {
@@ -206,7 +239,7 @@ certificate until that ends, 24 hours at most by default, for clients that do no
 				return err
 			}
 			if b, err = client.Post[wire.Build](cmd.Context(), c, "/v1/builds/"+b.BuildID+"/withdraw", nil); err != nil {
-				return err
+				return fmt.Errorf("withdraw the approval of %s: %w", a[0], err)
 			}
 			return o.print(cmd, b, func(w io.Writer) {
 				fmt.Fprintf(w, "Image %s: %s.\n", client.BuildName(b), b.Status.Status)
@@ -218,7 +251,8 @@ certificate until that ends, 24 hours at most by default, for clients that do no
 }
 
 func newImageDeleteCommand() *cobra.Command {
-	return &cobra.Command{
+	var o output
+	cmd := &cobra.Command{
 		Use:   "delete NAME:TAG|ID|MEASUREMENT",
 		Short: "Delete an image from the account; its certificates are revoked",
 		Args:  args(cobra.ExactArgs(1)),
@@ -231,7 +265,12 @@ func newImageDeleteCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.Call(cmd.Context(), http.MethodDelete, "/v1/builds/"+b.BuildID, nil, nil)
+			if err := c.Call(cmd.Context(), http.MethodDelete, "/v1/builds/"+b.BuildID, nil, nil); err != nil {
+				return fmt.Errorf("delete image %s: %w", client.BuildName(b), err)
+			}
+			return o.done(cmd, b, "Image %s deleted.", client.BuildName(b))
 		},
 	}
+	o.flag(cmd)
+	return cmd
 }

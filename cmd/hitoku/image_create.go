@@ -15,13 +15,14 @@ import (
 type imageCreateOptions struct {
 	conversionFlags
 	app, tag, inputTag, outputTag string
+	remote                        bool
 	output
 }
 
 // created is what image create prints as JSON.
 type created struct {
 	Build      wire.Build      `json:"build"`
-	Conversion *convert.Result `json:"conversion"`
+	Conversion *convert.Result `json:"conversion,omitempty"` // of one on this machine
 }
 
 func newImageCreateCommand() *cobra.Command {
@@ -36,16 +37,22 @@ gets the measurement only. Then the image waits for an approval.
 
 The account root is filled in. Product id and version number are the
 application's where no flag gives others, and the certificate's name is the
-application's first name where --name and --certificate are missing.`,
-		Example: "  hitoku image create --app web --tag latest --tls 8443=5000",
-		Args:    args(cobra.NoArgs),
-		RunE:    func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
+application's first name where --name and --certificate are missing.
+
+With --remote the manager converts instead: with the settings of the application,
+the account's own signing key, and the registry log-ins saved there (hitoku
+registry create) or the one given here.`,
+		Example: `  hitoku image create --app web --tag latest --tls 8443=5000
+  hitoku image create --app web --tag latest --remote`,
+		Args: args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.app, "app", "", "application `name` or id (required)")
 	f.StringVar(&o.tag, "tag", "latest", "tag of both images")
 	f.StringVar(&o.inputTag, "input-tag", "", "tag of the input image (default: --tag)")
 	f.StringVar(&o.outputTag, "output-tag", "", "tag of the converted image (default: --tag)")
+	f.BoolVar(&o.remote, "remote", false, "let the manager convert")
 	o.register(f)
 	o.flag(cmd)
 	return cmd
@@ -54,6 +61,9 @@ application's first name where --name and --certificate are missing.`,
 func (o *imageCreateOptions) run(cmd *cobra.Command) error {
 	if o.app == "" {
 		return usageError{errors.New("image create: --app is missing")}
+	}
+	if o.remote {
+		return o.runRemote(cmd)
 	}
 	if o.noManager || o.accountRoot != "" {
 		return usageError{errors.New("image create: the account root comes from the manager; use hitoku convert for --no-manager and --account-root")}
@@ -67,16 +77,9 @@ func (o *imageCreateOptions) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	account := s.AccountID
-	if account == "" {
-		me, err := client.Get[wire.List[wire.Account]](ctx, c, "/v1/accounts")
-		if err != nil {
-			return err
-		}
-		if len(me.Items) != 1 {
-			return errors.New("no account is selected; `hitoku account select NAME` chooses one")
-		}
-		account = me.Items[0].AcctID
+	account, err := s.account(ctx, c)
+	if err != nil {
+		return err
 	}
 	root, err := client.Get[wire.RootReply](ctx, c, "/v1/accounts/"+account+"/root")
 	if err != nil {
@@ -98,7 +101,9 @@ func (o *imageCreateOptions) run(cmd *cobra.Command) error {
 	for _, n := range res.Notices {
 		fmt.Fprintln(cmd.ErrOrStderr(), "note: "+n)
 	}
-	b, err := registerBuild(cmd, c, app, res.Measurement, res.MRSigner, res.ISVProdID, res.ISVSVN, dockerInfo(q.Output, res))
+	b, err := registerBuild(ctx, c, app, measuredBuild{
+		tee: "sim", measurement: res.Measurement, signer: res.MRSigner, prodID: res.ISVProdID, svn: res.ISVSVN, image: dockerInfo(q.Output, res),
+	})
 	if err != nil {
 		return fmt.Errorf("%s is converted, but not registered: %w", q.Output, err)
 	}

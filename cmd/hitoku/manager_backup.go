@@ -18,6 +18,7 @@ func managerFolders(f *pflag.FlagSet, o *serve.Options) {
 
 func newManagerBackupCommand() *cobra.Command {
 	var o serve.Options
+	var out output
 	cmd := &cobra.Command{
 		Use:   "backup --data-dir DIR FILE",
 		Short: "Write a copy of the database, also while the manager runs",
@@ -31,17 +32,18 @@ master key, which is not in it: keep a copy of the key folder in another place.`
 			if err := serve.Backup(cmd.Context(), o, a[0]); err != nil {
 				return fmt.Errorf("backup: %w", err)
 			}
-			fmt.Fprintln(cmd.ErrOrStderr(), "written:", a[0])
-			return nil
+			return out.done(cmd, map[string]string{"file": a[0]}, "%s written. The master key is not in it: keep a copy of the key folder in another place.", a[0])
 		},
 	}
 	managerFolders(cmd.Flags(), &o)
+	out.flag(cmd)
 	return cmd
 }
 
 func newManagerRestoreCommand() *cobra.Command {
 	var o serve.Options
 	var accept bool
+	var out output
 	cmd := &cobra.Command{
 		Use:   "restore --data-dir DIR FILE",
 		Short: "Put a backup in the database's place; the manager must not run",
@@ -58,11 +60,11 @@ are withdrawn and the audit log says so.`,
 			if err := serve.Restore(cmd.Context(), o, a[0], accept); err != nil {
 				return fmt.Errorf("restore: %w", err)
 			}
-			fmt.Fprintln(cmd.ErrOrStderr(), "restored from:", a[0])
-			return nil
+			return out.done(cmd, map[string]string{"file": a[0]}, "Restored from %s.", a[0])
 		},
 	}
 	managerFolders(cmd.Flags(), &o)
+	out.flag(cmd)
 	cmd.Flags().BoolVar(&accept, "accept-rollback", false, "accept that what was decided since the backup is undone")
 	return cmd
 }

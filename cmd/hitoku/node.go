@@ -140,7 +140,8 @@ func newNodeShowCommand() *cobra.Command {
 }
 
 func newNodeDeactivateCommand() *cobra.Command {
-	return &cobra.Command{
+	var o output
+	cmd := &cobra.Command{
 		Use:   "deactivate NAME|ID",
 		Short: "Deactivate a node: its certificate and those of its applications are revoked",
 		Args:  args(cobra.ExactArgs(1)),
@@ -153,7 +154,13 @@ func newNodeDeactivateCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.Call(cmd.Context(), http.MethodPost, "/v1/nodes/"+n.NodeID+"/deactivate", nil, nil)
+			if err := c.Call(cmd.Context(), http.MethodPost, "/v1/nodes/"+n.NodeID+"/deactivate", nil, nil); err != nil {
+				return fmt.Errorf("deactivate node %s: %w", n.Name, err)
+			}
+			n.Status.Status = "DEACTIVATED"
+			return o.done(cmd, n, "Node %s deactivated.", n.Name)
 		},
 	}
+	o.flag(cmd)
+	return cmd
 }

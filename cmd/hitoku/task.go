@@ -1,17 +1,21 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"hitoku.dev/internal/client"
 	"hitoku.dev/internal/wire"
 )
+
+var taskTypes = []string{"BUILD_WHITELIST", "DOMAIN_WHITELIST", "NODE_ATTESTATION", "CERTIFICATE_ISSUANCE"}
 
 func newTaskCommand() *cobra.Command {
 	return group("task", "Approvals: list, show, approve, deny",
@@ -28,6 +32,10 @@ func newTaskListCommand() *cobra.Command {
 		Short: "List what waits for an approval",
 		Args:  args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			kind = strings.ToUpper(kind)
+			if kind != "" && !slices.Contains(taskTypes, kind) {
+				return usageError{fmt.Errorf("task list: --type %s: wanted one of %s", kind, strings.Join(taskTypes, ", "))}
+			}
 			_, c, err := connect()
 			if err != nil {
 				return err
@@ -41,6 +49,10 @@ func newTaskListCommand() *cobra.Command {
 				return err
 			}
 			return o.print(cmd, tasks, func(w io.Writer) {
+				if len(tasks) == 0 && all {
+					fmt.Fprintln(w, "There are no tasks.")
+					return
+				}
 				if len(tasks) == 0 {
 					fmt.Fprintln(w, "Nothing waits for an approval.")
 					return
@@ -53,7 +65,7 @@ func newTaskListCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "closed ones too")
-	cmd.Flags().StringVar(&kind, "type", "", "only this type: BUILD_WHITELIST, DOMAIN_WHITELIST, NODE_ATTESTATION or CERTIFICATE_ISSUANCE")
+	cmd.Flags().StringVar(&kind, "type", "", "only this type: "+strings.Join(taskTypes, ", "))
 	o.flag(cmd)
 	return cmd
 }
@@ -85,7 +97,10 @@ func printTask(w io.Writer, t wire.Task) {
 		t.TaskID, t.TaskType, or(t.Description), t.Status.Status, day(t.Status.StatusUpdatedAt),
 		t.RequesterInfo.RequesterType, t.RequesterInfo.UserName+t.RequesterInfo.AppName)
 	for _, k := range slices.Sorted(maps.Keys(t.Details)) {
-		fmt.Fprintf(w, "%s\t%s\n", k, t.Details[k])
+		if k == "domains_added" || k == "domains_removed" { // below
+			continue
+		}
+		fmt.Fprintf(w, "%s\t%s\n", k, or(t.Details[k]))
 	}
 	if len(t.DomainsAdded)+len(t.DomainsRemoved) > 0 {
 		fmt.Fprintf(w, "names added\t%s\nnames removed\t%s\n", list(t.DomainsAdded), list(t.DomainsRemoved))
@@ -109,10 +124,10 @@ that changed in between is refused as stale. --digest takes the digest of an
 earlier "hitoku task show".`,
 		Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, a []string) error {
-			if answer == "DENIED" && reason == "" {
+			if answer == "DENIED" && strings.TrimSpace(reason) == "" {
 				return usageError{fmt.Errorf("task deny %s: --reason is missing; it is shown to the requester", a[0])}
 			}
-			_, c, err := connect()
+			s, c, err := connect()
 			if err != nil {
 				return err
 			}
@@ -126,14 +141,14 @@ earlier "hitoku task show".`,
 			var result wire.TaskResult
 			err = c.Call(cmd.Context(), http.MethodPatch, "/v1/tasks/"+t.TaskID, wire.TaskUpdate{Status: answer, DenialReason: reason, Digest: digest}, &result)
 			if err != nil {
-				return fmt.Errorf("task %s (%s): %w", t.TaskID, t.Description, err)
+				return fmt.Errorf("%s task %s (%s): %w", use, t.TaskID, t.Description, err)
 			}
 			return o.print(cmd, result, func(w io.Writer) {
-				state := answer
 				if result.TaskStatus != nil {
-					state = result.TaskStatus.Status
+					t.Status = *result.TaskStatus
 				}
-				fmt.Fprintf(w, "%s: %s\n", or(t.Description), state)
+				t.Approvals = append(t.Approvals, wire.ApprovalInfo{Status: answer, UserName: cmp.Or(s.Email, "you"), DenialReason: reason})
+				printTask(w, t)
 			})
 		},
 	}

@@ -17,22 +17,27 @@ func newUserCommand() *cobra.Command {
 	return group("user", "Users: list, invite, set roles, remove, admit, disable, change the password",
 		newUserListCommand(), newUserInviteCommand(), newUserRolesCommand(), newUserRemoveCommand(),
 		newUserStatusCommand("admit", "Let a user in who signed up (system administrators)", "ACTIVE", "%s is let in."),
-		newUserStatusCommand("disable", "Disable a user: in the account, or everywhere (system administrators without an account selected)", "DISABLED", "%s is disabled."),
+		newUserStatusCommand("disable", "Disable a user: a member in the account, another everywhere (system administrators)", "DISABLED", "%s is disabled."),
 		newUserPasswordCommand())
 }
 
 func newUserListCommand() *cobra.Command {
+	var all bool
 	var o output
 	cmd := &cobra.Command{
 		Use:   "list",
-		Short: "List the users of the account; without one selected a system administrator sees all",
+		Short: "List the users of the account",
 		Args:  args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, c, err := connect()
 			if err != nil {
 				return err
 			}
-			users, err := client.All[wire.User](cmd.Context(), c, "/v1/users")
+			scope := ""
+			if all {
+				scope = "all"
+			}
+			users, err := client.All[wire.User](cmd.Context(), c, client.Query("/v1/users", "scope", scope))
 			if err != nil {
 				return err
 			}
@@ -44,6 +49,7 @@ func newUserListCommand() *cobra.Command {
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&all, "all", false, "every user of the manager (system administrators)")
 	o.flag(cmd)
 	return cmd
 }

@@ -155,25 +155,41 @@ func (c *Client) Registry(ctx context.Context, name string) (wire.Registry, erro
 	return find("registry", name, regs, func(r wire.Registry) object { return object{id: r.RegistryID, name: r.URL} })
 }
 
-// User returns the user with that e-mail address or id among those that the caller can list.
+// User returns the user with that e-mail address or id in the account, or for a
+// system administrator anywhere.
 func (c *Client) User(ctx context.Context, name string) (wire.User, error) {
 	if isID(name) {
 		return Get[wire.User](ctx, c, "/v1/users/"+name)
 	}
-	users, err := All[wire.User](ctx, c, "/v1/users")
-	if err != nil {
-		return wire.User{}, err
+	lookUp := func(path string) (wire.User, error) {
+		users, err := All[wire.User](ctx, c, path)
+		if err != nil {
+			return wire.User{}, err
+		}
+		return find("user", name, users, func(u wire.User) object { return object{id: u.UserID, name: u.UserEmail} })
 	}
-	return find("user", name, users, func(u wire.User) object { return object{id: u.UserID, name: u.UserEmail} })
+	u, err := lookUp("/v1/users")
+	if err == nil {
+		return u, nil
+	}
+	if u, allErr := lookUp("/v1/users?scope=all"); allErr == nil {
+		return u, nil
+	}
+	return u, err
 }
 
-// Token returns the caller's API token with that name or id.
+// Token returns the caller's API token with that name or id. An id of another's
+// token is taken as it is: managers of the account may revoke those.
 func (c *Client) Token(ctx context.Context, name string) (wire.APIToken, error) {
 	tokens, err := All[wire.APIToken](ctx, c, "/v1/user/tokens")
 	if err != nil {
 		return wire.APIToken{}, err
 	}
-	return find("token", name, tokens, func(t wire.APIToken) object { return object{id: t.TokenID, name: t.Name} })
+	t, err := find("token", name, tokens, func(t wire.APIToken) object { return object{id: t.TokenID, name: t.Name} })
+	if err != nil && isID(name) {
+		return wire.APIToken{TokenID: name, Name: name}, nil
+	}
+	return t, err
 }
 
 // Query appends non-empty parameters to path.
