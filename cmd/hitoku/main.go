@@ -35,7 +35,11 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) int {
-	root := newRootCommand()
+	return execute(ctx, newRootCommand(), args)
+}
+
+// execute runs a command and returns the exit code.
+func execute(ctx context.Context, root *cobra.Command, args []string) int {
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if err == nil {

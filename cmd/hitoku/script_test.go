@@ -33,6 +33,12 @@ func TestMain(m *testing.M) {
 //	mkguest FILE                 write a file that passes for a guest program
 //	registry NAME                start a registry and set $NAME to its address
 //	envsub FILE                  replace ${NAME} in a file
+//	manager                      start a manager and set $MANAGER, $PIN, $CODE and $CA
+//	json [FILE] [NAME=PATH…]     the last output, or a file, is one JSON value; set $NAME to what PATH (a.0.b) finds in it
+//	json [FILE] [PATH==VALUE…]   … and PATH finds VALUE; "len" is the length of a list
+//	exits CODE COMMAND…          run a command that ends with this exit code
+//	await FILE                   wait until a file is there
+//	install DIR                  put hitoku into a folder
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
@@ -42,11 +48,14 @@ func TestScripts(t *testing.T) {
 			e.Setenv("HOME", home)
 			e.Setenv("XDG_CACHE_HOME", filepath.Join(home, "cache"))
 			e.Setenv("XDG_CONFIG_HOME", filepath.Join(home, "config"))
+			for _, name := range []string{"HITOKU_SESSION", "HITOKU_MANAGER", "HITOKU_TOKEN", "HITOKU_PIN", "HITOKU_CA"} {
+				e.Setenv(name, "")
+			}
 			e.Setenv("DOCKER_CONFIG", filepath.Join(home, "docker"))
 			return os.Mkdir(home, 0o700)
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"mkimage": makeImage, "mkguest": makeGuest,
+			"mkimage": makeImage, "mkguest": makeGuest, "manager": startManager, "json": readJSON, "exits": exits, "await": await, "install": install,
 			"envsub": func(ts *testscript.TestScript, _ bool, args []string) {
 				text := os.Expand(ts.ReadFile(args[0]), ts.Getenv)
 				ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
