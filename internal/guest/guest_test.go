@@ -312,7 +312,9 @@ func TestContainerFront(t *testing.T) {
 		if _, err := conn.Write([]byte("hello")); err != nil {
 			return "", err
 		}
-		must(t, conn.CloseWrite())
+		if err := conn.CloseWrite(); err != nil {
+			return "", err // a front that refuses may be gone already
+		}
 		got, err := io.ReadAll(conn)
 		return string(got), err
 	}
