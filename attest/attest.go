@@ -36,21 +36,50 @@ type TCB struct {
 	Advisories []string `json:"advisories,omitempty"`
 }
 
+// TEE is the kind of protected place, or of device, that made evidence.
+type TEE string
+
+// The kinds that the packages below attest know.
+const (
+	SGX       TEE = "sgx"
+	TDX       TEE = "tdx"
+	SEVSNP    TEE = "sev-snp"
+	Nitro     TEE = "nitro"
+	TPM       TEE = "tpm" // a TPM alone protects no memory: it proves what was booted
+	NVIDIAGPU TEE = "nvidia-gpu"
+)
+
 // Claims is what evidence says about its attester once it is parsed. Digests
 // are raw bytes as the hardware reports them.
 type Claims struct {
 	Format      string // "sgx-quote-v3", "tdx-quote-v4", "sev-snp-report", …
+	TEE         TEE    // empty is judged as strictly as the strictest
 	Measurement []byte // MRENCLAVE (32 bytes), MRTD (48 bytes), launch digest (48 bytes), PCR0 …
 	Signer      []byte // MRSIGNER (32 bytes), empty where the TEE has none
 	ProdID      uint16 // ISVPRODID
 	SVN         uint16 // ISVSVN
 	Debug       bool
-	ReportData  []byte // 64 bytes
+	ReportData  []byte // 64 bytes (SGX, TDX, SNP); user data of Nitro, at most 512 bytes
+	// Nonce is the challenge where the format has a member of its own for it: Nitro's nonce,
+	// a TPM quote's extraData, an SPDM requester's 32 bytes. Nil elsewhere.
+	Nonce []byte
 	PlatformID  string // lower-case hexadecimal; stable for one machine (security S2); empty when unknown
 	FMSPC       string // lower-case hexadecimal, 12 digits (Intel)
 	CPUSVN      []byte // 16 bytes (Intel)
 	TCB         TCB
 	TCBDate     time.Time // date of the matching TCB level
+	// SVNs are security version numbers by part, where the maker publishes no status for them:
+	// SNP's reported bootloader, tee, snp, microcode and, on Turin, fmc.
+	SVNs map[string]uint64
+	// Facts are statements that follow from signed bytes, or from a log that replays to signed
+	// registers, by stable names in snake case: "secure_boot": "enabled". Never taken from a log alone.
+	Facts map[string]string
+	// IssuedAt is when the evidence says that it was made; zero where it does not say.
+	IssuedAt time.Time
+	// CollateralDate is the oldest issue date among the collateral used; zero when there is none.
+	CollateralDate time.Time
+	// Devices are those whose evidence was verified beside this one, such as GPUs.
+	Devices []Claims
 	// TCBEvaluation is the lowest tcbEvaluationDataNumber among the collateral used.
 	TCBEvaluation int
 	// Measurements names every register of the TEE in lower-case hexadecimal, for people and for JSON.
