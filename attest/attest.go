@@ -62,12 +62,12 @@ type Claims struct {
 	ReportData  []byte // 64 bytes (SGX, TDX, SNP); user data of Nitro, at most 512 bytes
 	// Nonce is the challenge where the format has a member of its own for it: Nitro's nonce,
 	// a TPM quote's extraData, an SPDM requester's 32 bytes. Nil elsewhere.
-	Nonce []byte
-	PlatformID  string // lower-case hexadecimal; stable for one machine (security S2); empty when unknown
-	FMSPC       string // lower-case hexadecimal, 12 digits (Intel)
-	CPUSVN      []byte // 16 bytes (Intel)
-	TCB         TCB
-	TCBDate     time.Time // date of the matching TCB level
+	Nonce      []byte
+	PlatformID string // lower-case hexadecimal; stable for one machine (security S2); empty when unknown
+	FMSPC      string // lower-case hexadecimal, 12 digits (Intel)
+	CPUSVN     []byte // 16 bytes (Intel)
+	TCB        TCB
+	TCBDate    time.Time // date of the matching TCB level
 	// SVNs are security version numbers by part, where the maker publishes no status for them:
 	// SNP's reported bootloader, tee, snp, microcode and, on Turin, fmc.
 	SVNs map[string]uint64
