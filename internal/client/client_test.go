@@ -129,8 +129,8 @@ func TestCancelled(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	release := make(chan struct{})
-	t.Cleanup(func() { close(release) })
 	url, pin, _ := serve(t, func(http.ResponseWriter, *http.Request) { cancel(); <-release })
+	t.Cleanup(func() { close(release) }) // before the server is closed, which waits for the handler
 	err := dial(t, url, pin).Call(ctx, http.MethodGet, "/v1/user", nil, nil)
 	wantError(t, err, "stopped before it answered")
 	if !errors.Is(err, context.Canceled) {
