@@ -12,9 +12,6 @@ import (
 	"hitoku.dev/attest"
 )
 
-// Format is the name of the evidence in claims and verdicts.
-const Format = "sgx-quote-v3"
-
 const (
 	adviceRoot       = "is this evidence of the platform you expect? Another root is trusted only when it is named"
 	adviceCollateral = "fetch current collateral for this platform, or name the time at which the evidence was judged"
@@ -27,6 +24,9 @@ func (v *Verifier) Verify(raw []byte, at time.Time) (*attest.Result, error) {
 	q, err := ParseQuote(raw)
 	if err != nil {
 		return nil, err
+	}
+	if q.TD != nil {
+		return nil, formatError("quotes of TDX are not verified")
 	}
 	c := &check{v: v, q: q, at: at}
 	c.rules = make([]attest.Rule, 0, 15)
@@ -263,7 +263,7 @@ func (c *check) signatures() {
 	c.rule("qe_report_data", "a QE report that holds the hash of the attestation key", "the hash of this quote's attestation key", err, adviceTampered)
 
 	key, err := publicKey(&c.q.AttestationKey)
-	if signed := c.q.SignedBytes(); err == nil && !verifyRaw(key, signed[:], &c.q.Signature) {
+	if signed := c.q.SignedBytes(); err == nil && !verifyRaw(key, signed, &c.q.Signature) {
 		err = errors.New("the signature does not match")
 	}
 	c.rule("quote_signature", "a quote signed by the attestation key", "signed", err, adviceTampered)
@@ -300,7 +300,8 @@ func (c *check) claims() attest.Claims {
 	optional("isv_family_id", r.ISVFamilyID[:])
 	optional("isv_ext_prod_id", r.ISVExtProdID[:])
 	out := attest.Claims{
-		Format:       Format,
+		Format:       c.q.Format(),
+		TEE:          c.q.TEE(),
 		Measurement:  r.MREnclave[:],
 		Signer:       r.MRSigner[:],
 		ProdID:       r.ISVProdID,

@@ -23,7 +23,7 @@ func TestVerifySyntheticQuote(t *testing.T) {
 		t.Fatalf("refused: %v %+v", err, r)
 	}
 	c := r.Claims
-	if c.Format != Format || c.TCB.Overall != UpToDate || c.TCBEvaluation != 20 || c.PlatformID != "aa010000000000000000000000000000" ||
+	if c.Format != FormatSGX3 || c.TCB.Overall != UpToDate || c.TCBEvaluation != 20 || c.PlatformID != "aa010000000000000000000000000000" ||
 		c.FMSPC != "00906ed50001" || c.ProdID != 9 || c.SVN != 2 || c.Debug || c.Simulated || c.ReportData[0] != 42 {
 		t.Fatalf("claims %+v", c)
 	}

@@ -278,7 +278,7 @@ func TestReport(t *testing.T) {
 	if err := json.Unmarshal(raw, &j); err != nil {
 		t.Fatal(err)
 	}
-	if j.Format != dcap.Format || *j.Accepted || *j.Debug || len(j.Rules) == 0 || len(j.NotChecked) == 0 || j.TCB["overall"] != "UpToDate" ||
+	if j.Format != dcap.FormatSGX3 || *j.Accepted || *j.Debug || len(j.Rules) == 0 || len(j.NotChecked) == 0 || j.TCB["overall"] != "UpToDate" ||
 		j.TCB["advisories"] == nil || j.ISVProdID != 1 || len(j.Measurement) != 64 || len(j.MRSigner) != 64 {
 		t.Errorf("%s", raw)
 	}
