@@ -49,7 +49,7 @@ type PCK struct {
 	EncryptedPPID []byte // 256 bytes in type 2, 384 bytes in type 3
 	CPUSVN        [16]byte
 	PCESVN        uint16
-	PCEID         uint16
+	PCEID         *[2]byte // big-endian, as in the PCK certificate; nil when the quote leaves it out
 	QEID          [16]byte // the quoting enclave's id of the platform, from the header
 }
 
@@ -108,7 +108,7 @@ func (p *PCK) readPPID(kind CertType, d []byte) error {
 	copy(p.CPUSVN[:], d[n:])
 	p.PCESVN = binary.LittleEndian.Uint16(d[n+16:])
 	if len(d) == n+20 {
-		p.PCEID = binary.LittleEndian.Uint16(d[n+18:])
+		p.PCEID = &[2]byte{d[n+19], d[n+18]}
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/elliptic"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -139,6 +140,8 @@ type pckChain struct {
 	err     error // why the chain does not hold
 	rootErr error // why it does not lead to the trusted root
 
+	platformID, fmspc string // lower-case hexadecimal
+
 	// Judged once by the verifier, with its revocation lists.
 	issuedBy   string
 	pckCRLErr  error // why the PCK CA's list does not clear the leaf
@@ -195,6 +198,9 @@ func issuerOf(leaf *x509.Certificate, candidates []*x509.Certificate) (named *x5
 
 func (p *pckChain) readLeaf() (err error) {
 	p.ext, err = PCKExtensionOf(p.leaf)
+	if err == nil {
+		p.platformID, p.fmspc = hex.EncodeToString(p.ext.PPID[:]), hex.EncodeToString(p.ext.FMSPC[:])
+	}
 	key, keyErr := p256Key(p.leaf)
 	p.key = key
 	return errors.Join(err, keyErr, checkShape(p.leaf, false))

@@ -2,6 +2,7 @@ package dcap
 
 import (
 	"bytes"
+	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
 	"testing"
@@ -93,10 +94,25 @@ func FuzzCRL(f *testing.F) {
 	f.Add(der)
 	f.Add([]byte(hex.EncodeToString(der)))
 	f.Add([]byte("-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n"))
-	f.Fuzz(func(_ *testing.T, data []byte) {
-		if crl, err := parseCRL(data); err == nil {
-			_ = checkCRL(crl, w.ca)
-			_ = checkNotRevoked(crl, w.pck)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		list, err := parseCRL(data)
+		if err != nil {
+			return
+		}
+		_ = list.checkSignedBy(w.ca)
+		_ = list.checkNotRevoked(w.pck)
+		// The standard library must see the same list.
+		std, err := x509.ParseRevocationList(list.der)
+		if err != nil {
+			return
+		}
+		if len(std.RevokedCertificateEntries) != list.count || !std.NextUpdate.Equal(list.nextUpdate) || !bytes.Equal(std.RawIssuer, list.issuer) {
+			t.Fatalf("another list: %d entries, wanted %d", list.count, len(std.RevokedCertificateEntries))
+		}
+		for _, e := range std.RevokedCertificateEntries {
+			if e.SerialNumber.Sign() > 0 && list.checkNotRevoked(&x509.Certificate{SerialNumber: e.SerialNumber}) == nil {
+				t.Fatalf("serial number %x was overlooked", e.SerialNumber)
+			}
 		}
 	})
 }

@@ -9,10 +9,16 @@ import (
 	"time"
 )
 
+// Ids of the quoting enclaves' identities.
+const (
+	idQE   = "QE"
+	idTDQE = "TD_QE"
+)
+
 // EnclaveIdentity is the body of the identity of a quoting enclave, version 2
-// (Intel PCS API, "Get SGX Quoting Enclave Identity").
+// (Intel PCS API, "Get SGX Quoting Enclave Identity" and its sibling for TDX).
 type EnclaveIdentity struct {
-	ID               string // "QE"
+	ID               string // "QE" for SGX, "TD_QE" for TDX
 	Version          int
 	IssueDate        time.Time
 	NextUpdate       time.Time
@@ -26,34 +32,19 @@ type EnclaveIdentity struct {
 	Levels           []IdentityLevel // in the maker's order
 }
 
-// IdentityLevel is one level of an enclave identity.
-type IdentityLevel struct {
-	ISVSVN     uint16
-	Date       time.Time
-	Status     string
-	Advisories []string
-}
-
 type identityJSON struct {
-	ID                      string    `json:"id"`
-	Version                 int       `json:"version"`
-	IssueDate               time.Time `json:"issueDate"`
-	NextUpdate              time.Time `json:"nextUpdate"`
-	TCBEvaluationDataNumber *int      `json:"tcbEvaluationDataNumber"`
-	MiscSelect              string    `json:"miscselect"`
-	MiscSelectMask          string    `json:"miscselectMask"`
-	Attributes              string    `json:"attributes"`
-	AttributesMask          string    `json:"attributesMask"`
-	MRSigner                string    `json:"mrsigner"`
-	ISVProdID               *uint16   `json:"isvprodid"`
-	TCBLevels               []struct {
-		TCB struct {
-			ISVSVN *uint16 `json:"isvsvn"`
-		} `json:"tcb"`
-		TCBDate     time.Time `json:"tcbDate"`
-		TCBStatus   string    `json:"tcbStatus"`
-		AdvisoryIDs []string  `json:"advisoryIDs"`
-	} `json:"tcbLevels"`
+	ID                      string          `json:"id"`
+	Version                 int             `json:"version"`
+	IssueDate               time.Time       `json:"issueDate"`
+	NextUpdate              time.Time       `json:"nextUpdate"`
+	TCBEvaluationDataNumber *int            `json:"tcbEvaluationDataNumber"`
+	MiscSelect              string          `json:"miscselect"`
+	MiscSelectMask          string          `json:"miscselectMask"`
+	Attributes              string          `json:"attributes"`
+	AttributesMask          string          `json:"attributesMask"`
+	MRSigner                string          `json:"mrsigner"`
+	ISVProdID               *uint16         `json:"isvprodid"`
+	TCBLevels               []svnLevelsJSON `json:"tcbLevels"`
 }
 
 // ParseEnclaveIdentity reads the body of an enclave identity: the value of the
@@ -81,8 +72,6 @@ func parseEnclaveIdentity(body []byte) (*EnclaveIdentity, error) {
 		return nil, errors.New("tcbEvaluationDataNumber is missing or negative")
 	case j.ISVProdID == nil:
 		return nil, errors.New("isvprodid is missing")
-	case len(j.TCBLevels) == 0 || len(j.TCBLevels) > maxLevels:
-		return nil, fmt.Errorf("%d TCB levels, wanted 1 to %d", len(j.TCBLevels), maxLevels)
 	}
 	e := &EnclaveIdentity{
 		ID: j.ID, Version: j.Version, IssueDate: j.IssueDate, NextUpdate: j.NextUpdate,
@@ -100,27 +89,16 @@ func parseEnclaveIdentity(body []byte) (*EnclaveIdentity, error) {
 		return nil, err
 	}
 	e.MiscSelect, e.MiscSelectMask = binary.LittleEndian.Uint32(misc[:]), binary.LittleEndian.Uint32(mask[:])
-	for i, l := range j.TCBLevels {
-		if l.TCB.ISVSVN == nil || l.TCBDate.IsZero() {
-			return nil, fmt.Errorf("TCB level %d: isvsvn or tcbDate is missing", i+1)
-		}
-		if err := checkStatus(l.TCBStatus); err != nil {
-			return nil, fmt.Errorf("TCB level %d: %w", i+1, err)
-		}
-		e.Levels = append(e.Levels, IdentityLevel{*l.TCB.ISVSVN, l.TCBDate, l.TCBStatus, l.AdvisoryIDs})
+	var err error
+	e.Levels, err = readSVNLevels(j.TCBLevels)
+	if err != nil {
+		return nil, err
 	}
 	return e, nil
 }
 
 // Match returns the first level whose ISVSVN is not above svn, or nil.
-func (e *EnclaveIdentity) Match(svn uint16) *IdentityLevel {
-	for i := range e.Levels {
-		if svn >= e.Levels[i].ISVSVN {
-			return &e.Levels[i]
-		}
-	}
-	return nil
-}
+func (e *EnclaveIdentity) Match(svn uint16) *IdentityLevel { return matchSVN(e.Levels, svn) }
 
 // check compares a report with the identity, under its masks.
 func (e *EnclaveIdentity) check(r *ReportBody) error {

@@ -4,17 +4,13 @@ import (
 	"bytes"
 	"crypto/x509"
 	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
 	"time"
 )
 
-const (
-	maxChainCerts = 8
-	maxCRL        = 256 << 10
-)
+const maxChainCerts = 8
 
 // parseChain reads certificates in PEM, first to last. Unlike encoding/pem it
 // refuses anything between and around the blocks but white space and a final
@@ -70,48 +66,6 @@ func nextPEM(data []byte, kind string) (der, rest []byte, err error) {
 		return nil, nil, fmt.Errorf("a PEM block of type %s is not in base64", kind)
 	}
 	return der[:n], rest, nil
-}
-
-// parseCRL reads a revocation list in DER, PEM or hexadecimal.
-func parseCRL(data []byte) (*x509.RevocationList, error) {
-	if len(data) > 2*maxCRL {
-		return nil, fmt.Errorf("%d bytes, at most %d allowed", len(data), 2*maxCRL)
-	}
-	der := data
-	switch text := bytes.TrimSpace(data); {
-	case len(text) == 0:
-		return nil, errors.New("empty")
-	case bytes.HasPrefix(text, []byte("-----BEGIN")):
-		var rest []byte
-		var err error
-		if der, rest, err = nextPEM(text, "X509 CRL"); err != nil {
-			return nil, err
-		}
-		if len(bytes.TrimSpace(rest)) != 0 {
-			return nil, errors.New("bytes after the PEM block")
-		}
-	case isHex(text):
-		der = make([]byte, hex.DecodedLen(len(text)))
-		if _, err := hex.Decode(der, text); err != nil {
-			return nil, err
-		}
-	}
-	if len(der) > maxCRL {
-		return nil, fmt.Errorf("%d bytes, at most %d allowed", len(der), maxCRL)
-	}
-	crl, err := x509.ParseRevocationList(der)
-	if err != nil {
-		return nil, err
-	}
-	if len(crl.Raw) != len(der) {
-		return nil, errors.New("bytes after the end")
-	}
-	for _, e := range crl.Extensions {
-		if e.Critical {
-			return nil, fmt.Errorf("critical extension %v is not known", e.Id)
-		}
-	}
-	return crl, nil
 }
 
 func isHex(b []byte) bool {

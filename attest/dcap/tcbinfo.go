@@ -5,29 +5,25 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 )
 
-// TCB statuses in Intel's words.
+// Limits on the lists in a document.
 const (
-	UpToDate                          = "UpToDate"
-	SWHardeningNeeded                 = "SWHardeningNeeded"
-	ConfigurationNeeded               = "ConfigurationNeeded"
-	ConfigurationAndSWHardeningNeeded = "ConfigurationAndSWHardeningNeeded"
-	OutOfDate                         = "OutOfDate"
-	OutOfDateConfigurationNeeded      = "OutOfDateConfigurationNeeded"
-	Revoked                           = "Revoked"
-	// NotSupported is the status where no level matches.
-	NotSupported = "TCBNotSupported"
+	maxLevels  = 512
+	maxModules = 64
 )
 
-const maxLevels = 512
+// Ids of TCB infos.
+const (
+	idSGX = "SGX"
+	idTDX = "TDX"
+)
 
-// TCBInfo is the body of a TCB info for SGX, version 2 or 3 (Intel PCS API,
-// "Get SGX TCB Info").
+// TCBInfo is the body of a TCB info: for SGX in version 2 or 3, for TDX in
+// version 3 (Intel PCS API, "Get SGX TCB Info" and "Get TDX TCB Info").
 type TCBInfo struct {
-	ID               string // "SGX"; empty in version 2
+	ID               string // "SGX" or "TDX"; version 2, which has none, is of SGX
 	Version          int
 	IssueDate        time.Time
 	NextUpdate       time.Time
@@ -35,28 +31,33 @@ type TCBInfo struct {
 	PCEID            [2]byte
 	TCBType          int
 	EvaluationNumber int
-	Levels           []TCBLevel // in the maker's order, which is the order to search in
+	Levels           []TCBLevel  // in the maker's order, which is the order to search in
+	Module           *TDXModule  // of version 0; only for TDX
+	ModuleIdentities []TDXModule // of other versions; only for TDX, and not in older documents
 }
 
 // TCBLevel is one level of a TCB info.
 type TCBLevel struct {
-	Components [16]byte
-	PCESVN     uint16
-	Date       time.Time
-	Status     string
-	Advisories []string
+	Components    [16]byte
+	TDXComponents [16]byte // only for TDX
+	PCESVN        uint16
+	Date          time.Time
+	Status        string
+	Advisories    []string
 }
 
 type tcbInfoJSON struct {
-	ID                      *string     `json:"id"`
-	Version                 int         `json:"version"`
-	IssueDate               time.Time   `json:"issueDate"`
-	NextUpdate              time.Time   `json:"nextUpdate"`
-	FMSPC                   string      `json:"fmspc"`
-	PCEID                   string      `json:"pceId"`
-	TCBType                 *int        `json:"tcbType"`
-	TCBEvaluationDataNumber *int        `json:"tcbEvaluationDataNumber"`
-	TCBLevels               []levelJSON `json:"tcbLevels"`
+	ID                      *string         `json:"id"`
+	Version                 int             `json:"version"`
+	IssueDate               time.Time       `json:"issueDate"`
+	NextUpdate              time.Time       `json:"nextUpdate"`
+	FMSPC                   string          `json:"fmspc"`
+	PCEID                   string          `json:"pceId"`
+	TCBType                 *int            `json:"tcbType"`
+	TCBEvaluationDataNumber *int            `json:"tcbEvaluationDataNumber"`
+	TCBLevels               []levelJSON     `json:"tcbLevels"`
+	TDXModule               *tdxModuleJSON  `json:"tdxModule"`
+	TDXModuleIdentities     []tdxModuleJSON `json:"tdxModuleIdentities"`
 }
 
 type levelJSON struct {
@@ -84,12 +85,14 @@ func parseTCBInfo(body []byte) (*TCBInfo, error) {
 	if err := json.Unmarshal(body, &j); err != nil {
 		return nil, err
 	}
-	t := &TCBInfo{Version: j.Version, IssueDate: j.IssueDate, NextUpdate: j.NextUpdate}
+	t := &TCBInfo{ID: idSGX, Version: j.Version, IssueDate: j.IssueDate, NextUpdate: j.NextUpdate}
 	switch {
 	case j.Version != 2 && j.Version != 3:
 		return nil, fmt.Errorf("version %d, wanted 2 or 3", j.Version)
-	case j.Version == 3 && (j.ID == nil || *j.ID != "SGX"):
-		return nil, errors.New(`id is not "SGX"`)
+	case j.ID == nil && j.Version == 3, j.ID != nil && *j.ID != idSGX && *j.ID != idTDX:
+		return nil, errors.New(`id is not "SGX" or "TDX"`)
+	case j.ID != nil && *j.ID == idTDX && j.Version != 3:
+		return nil, fmt.Errorf("version %d for TDX, wanted 3", j.Version)
 	case j.TCBType == nil || *j.TCBType != 0:
 		return nil, errors.New("tcbType is missing or not 0")
 	case j.TCBEvaluationDataNumber == nil || *j.TCBEvaluationDataNumber < 0:
@@ -109,11 +112,42 @@ func parseTCBInfo(body []byte) (*TCBInfo, error) {
 	}
 	t.Levels = make([]TCBLevel, len(j.TCBLevels))
 	for i := range j.TCBLevels {
-		if err := t.Levels[i].read(&j.TCBLevels[i], j.Version); err != nil {
+		if err := t.Levels[i].read(&j.TCBLevels[i], t); err != nil {
 			return nil, fmt.Errorf("TCB level %d: %w", i+1, err)
 		}
 	}
+	if t.ID == idTDX {
+		if err := t.readModules(&j); err != nil {
+			return nil, err
+		}
+	}
 	return t, nil
+}
+
+func (i *TCBInfo) readModules(j *tcbInfoJSON) error {
+	switch {
+	case j.TDXModule == nil:
+		return errors.New("tdxModule is missing")
+	case j.TDXModule.ID != "":
+		return errors.New("tdxModule has an id")
+	case len(j.TDXModuleIdentities) > maxModules:
+		return fmt.Errorf("%d tdxModuleIdentities, at most %d allowed", len(j.TDXModuleIdentities), maxModules)
+	}
+	i.Module = new(TDXModule)
+	if err := i.Module.read(j.TDXModule); err != nil {
+		return fmt.Errorf("tdxModule: %w", err)
+	}
+	i.ModuleIdentities = make([]TDXModule, len(j.TDXModuleIdentities))
+	for n := range j.TDXModuleIdentities {
+		id := &j.TDXModuleIdentities[n]
+		if id.ID == "" {
+			return fmt.Errorf("tdxModuleIdentities: number %d has no id", n+1)
+		}
+		if err := i.ModuleIdentities[n].read(id); err != nil {
+			return fmt.Errorf("TDX module identity %s: %w", id.ID, err)
+		}
+	}
+	return nil
 }
 
 func checkDates(issue, next time.Time) error {
@@ -133,7 +167,7 @@ func unhex(what, s string, out []byte) error {
 	return nil
 }
 
-func (l *TCBLevel) read(j *levelJSON, version int) error {
+func (l *TCBLevel) read(j *levelJSON, of *TCBInfo) error {
 	if err := checkStatus(j.TCBStatus); err != nil {
 		return err
 	}
@@ -141,27 +175,43 @@ func (l *TCBLevel) read(j *levelJSON, version int) error {
 		return errors.New("tcbDate is missing")
 	}
 	l.Date, l.Status, l.Advisories = j.TCBDate, j.TCBStatus, j.AdvisoryIDs
-	if version == 2 {
+	if of.Version == 2 {
 		return l.readV2(j.TCB)
 	}
 	var tcb struct {
-		PCESVN     *uint16 `json:"pcesvn"`
-		Components []struct {
-			SVN *uint8 `json:"svn"`
-		} `json:"sgxtcbcomponents"`
+		PCESVN *uint16         `json:"pcesvn"`
+		SGX    []componentJSON `json:"sgxtcbcomponents"`
+		TDX    []componentJSON `json:"tdxtcbcomponents"`
 	}
 	if err := json.Unmarshal(j.TCB, &tcb); err != nil {
 		return err
 	}
-	if tcb.PCESVN == nil || len(tcb.Components) != len(l.Components) {
-		return errors.New("pcesvn or one of 16 sgxtcbcomponents is missing")
+	if tcb.PCESVN == nil {
+		return errors.New("pcesvn is missing")
 	}
 	l.PCESVN = *tcb.PCESVN
-	for i, c := range tcb.Components {
+	if err := readComponents("sgxtcbcomponents", tcb.SGX, &l.Components); err != nil {
+		return err
+	}
+	if of.ID == idTDX {
+		return readComponents("tdxtcbcomponents", tcb.TDX, &l.TDXComponents)
+	}
+	return nil
+}
+
+type componentJSON struct {
+	SVN *uint8 `json:"svn"`
+}
+
+func readComponents(what string, list []componentJSON, out *[16]byte) error {
+	if len(list) != len(out) {
+		return fmt.Errorf("%d %s, wanted %d", len(list), what, len(out))
+	}
+	for i, c := range list {
 		if c.SVN == nil {
-			return fmt.Errorf("component %d has no svn", i+1)
+			return fmt.Errorf("%s: number %d has no svn", what, i+1)
 		}
-		l.Components[i] = *c.SVN
+		out[i] = *c.SVN
 	}
 	return nil
 }
@@ -187,15 +237,6 @@ func (l *TCBLevel) readV2(raw json.RawMessage) error {
 	return nil
 }
 
-func checkStatus(s string) error {
-	switch s {
-	case UpToDate, SWHardeningNeeded, ConfigurationNeeded, ConfigurationAndSWHardeningNeeded,
-		OutOfDate, OutOfDateConfigurationNeeded, Revoked:
-		return nil
-	}
-	return fmt.Errorf("tcbStatus %q is not known", s)
-}
-
 // Match returns the first level that t reaches in all 16 components and PCESVN,
 // or nil.
 func (i *TCBInfo) Match(t *PCKTCB) *TCBLevel {
@@ -216,23 +257,35 @@ func (l *TCBLevel) reachedBy(t *PCKTCB) bool {
 	return t.PCESVN >= l.PCESVN
 }
 
-// Converge joins the status of a platform with that of its quoting enclave, as
-// Intel's quote verification library does. An empty qe means that it is not known.
-func Converge(platform, qe string) string {
-	switch {
-	case platform == Revoked || qe == Revoked:
-		return Revoked
-	case platform == NotSupported || qe == NotSupported:
-		return NotSupported
-	case strings.HasPrefix(qe, OutOfDate):
-		switch platform {
-		case UpToDate, SWHardeningNeeded:
-			return OutOfDate
-		case ConfigurationNeeded, ConfigurationAndSWHardeningNeeded:
-			return OutOfDateConfigurationNeeded
+// MatchTDX returns the first level that t reaches in all 16 SGX components and
+// PCESVN, and the first that is reached in the TDX components of teeTCBSVN as
+// well; nil for none. Where teeTCBSVN names a version of the TDX module, in its
+// second byte, the first two bytes are left to that module's own identity.
+func (i *TCBInfo) MatchTDX(t *PCKTCB, teeTCBSVN *[16]byte) (sgx, tdx *TCBLevel) {
+	for n := range i.Levels {
+		l := &i.Levels[n]
+		if !l.reachedBy(t) {
+			continue
 		}
-	case qe != UpToDate && qe != "" && platform == UpToDate:
-		return qe // a status that Intel does not give to quoting enclaves today
+		if sgx == nil {
+			sgx = l
+		}
+		if l.reachedByTDX(teeTCBSVN) {
+			return sgx, l
+		}
 	}
-	return platform
+	return sgx, nil
+}
+
+func (l *TCBLevel) reachedByTDX(svn *[16]byte) bool {
+	from := 0
+	if svn[1] > 0 {
+		from = 2
+	}
+	for i := from; i < len(svn); i++ {
+		if svn[i] < l.TDXComponents[i] {
+			return false
+		}
+	}
+	return true
 }

@@ -18,12 +18,16 @@ const SimulatedFMSPC = "00e0f0514d01"
 
 // Options are what a verification rests on.
 type Options struct {
-	// Root is the trusted root. A root inside evidence or collateral must have the same public key.
+	// Root is the trusted root; nil is Intel's, and nobody's for simulated platforms. A root inside
+	// evidence or collateral must have the same public key.
 	Root *x509.Certificate
 	// Collateral may be nil or incomplete; the rules that need what is missing fail.
 	Collateral *Collateral
 	// At is the time at which everything must be valid.
 	At time.Time
+	// Grace is how long after its next update a TCB info, an identity or a revocation list still
+	// passes. Its rule then says since when it is stale. It never covers certificates.
+	Grace time.Duration
 	// Simulated says that Root is the root of simulated platforms.
 	Simulated bool
 }
@@ -32,7 +36,10 @@ type Options struct {
 // no quote; everything else is a rule of the result, and a later rule is checked
 // even when an earlier one has failed.
 func Verify(raw []byte, o Options) (*attest.Result, error) {
-	return NewVerifier(o.Root, o.Collateral, o.Simulated).Verify(raw, o.At)
+	if o.Root == nil && !o.Simulated {
+		o.Root = IntelRoot()
+	}
+	return NewVerifier(o.Root, o.Collateral, o.Simulated).VerifyGrace(raw, o.At, o.Grace)
 }
 
 // Verifier holds collateral that was parsed and whose signatures were checked
@@ -52,6 +59,8 @@ type Verifier struct {
 	pckChain   []*x509.Certificate // for quotes without a chain
 	pckErr     error
 
+	collateralDate time.Time // the oldest issue date
+
 	mu    sync.Mutex
 	known map[chainID]*pckChain
 }
@@ -70,12 +79,13 @@ type signedBody[T any] struct {
 	signer   *x509.Certificate
 	signedBy string // for the rule
 	period   string // for the rule
+	platform string // for the rule
 	body     T      // nil unless the signature holds
 	err      error  // why it is nil
 }
 
 type crlItem struct {
-	crl  *x509.RevocationList
+	crl  *crl
 	seen string // for the rule
 	err  error
 }
@@ -100,15 +110,22 @@ func NewVerifier(root *x509.Certificate, c *Collateral, simulated bool) *Verifie
 	v.identity = readSigned(signer, "enclaveIdentity", c.QEIdentity, ParseEnclaveIdentity)
 	if t := v.tcbInfo.body; t != nil {
 		v.tcbInfo.period = period(t.IssueDate, t.NextUpdate, t.EvaluationNumber)
+		v.tcbInfo.platform = fmt.Sprintf("%s, FMSPC %x", t.ID, t.FMSPC)
+		v.collateralDate = t.IssueDate
 	}
 	if e := v.identity.body; e != nil {
 		v.identity.period = period(e.IssueDate, e.NextUpdate, e.EvaluationNumber)
+		v.collateralDate = oldest(v.collateralDate, e.IssueDate)
 	}
 	v.rootCRL = v.anchor.readCRL(c.RootCRL, v.anchor.cert)
 	if crl := v.rootCRL.crl; v.rootCRL.err == nil {
-		v.signersErr = errors.Join(checkNotRevoked(crl, v.tcbInfo.signer), checkNotRevoked(crl, v.identity.signer))
+		v.signersErr = errors.Join(crl.checkNotRevoked(v.tcbInfo.signer), crl.checkNotRevoked(v.identity.signer))
+		v.collateralDate = oldest(v.collateralDate, crl.thisUpdate)
 	}
 	v.pckCRL = readCRL(c.PCKCRL)
+	if crl := v.pckCRL.crl; crl != nil {
+		v.collateralDate = oldest(v.collateralDate, crl.thisUpdate)
+	}
 	if len(c.PCKCRLChain) > 0 {
 		v.pckIssuers, v.issuersErr = v.anchor.readIssuers(c.PCKCRLChain)
 	}
@@ -151,7 +168,7 @@ func readCRL(data []byte) (c crlItem) {
 		return c
 	}
 	if c.crl, c.err = parseCRL(data); c.err == nil {
-		c.seen = fmt.Sprintf("not among %d revoked", len(c.crl.RevokedCertificateEntries))
+		c.seen = fmt.Sprintf("not among %d revoked", c.crl.count)
 	}
 	return c
 }
@@ -164,27 +181,9 @@ func (a anchor) readCRL(data []byte, issuer *x509.Certificate) crlItem {
 	case a.err != nil:
 		c.err = a.err
 	default:
-		c.err = checkCRL(c.crl, issuer)
+		c.err = c.crl.checkSignedBy(issuer)
 	}
 	return c
-}
-
-// checkCRL checks that issuer signed crl.
-func checkCRL(crl *x509.RevocationList, issuer *x509.Certificate) error {
-	switch {
-	case !bytes.Equal(crl.RawIssuer, issuer.RawSubject):
-		return fmt.Errorf("it was issued by %q, wanted %s", crl.Issuer.CommonName, name(issuer))
-	case !canSign(issuer, x509.KeyUsageCRLSign):
-		return fmt.Errorf("%s may not sign revocation lists", name(issuer))
-	case crl.SignatureAlgorithm != x509.ECDSAWithSHA256:
-		return fmt.Errorf("it is signed with %v, wanted ECDSA-SHA256", crl.SignatureAlgorithm)
-	case crl.NextUpdate.IsZero():
-		return errors.New("it does not say when the next one comes")
-	}
-	if err := crl.CheckSignatureFrom(issuer); err != nil {
-		return fmt.Errorf("the signature of %s does not match: %w", name(issuer), err)
-	}
-	return nil
 }
 
 // readIssuers reads the chain beside the PCK CRL: the PCK CA and perhaps the root.
@@ -254,10 +253,10 @@ func (v *Verifier) newChain(certs, more []*x509.Certificate) *pckChain {
 	}
 	p.issuedBy = "issued by " + name(p.ca)
 	if crl := v.pckCRL.crl; crl != nil {
-		p.pckCRLErr = errors.Join(v.issuersErr, checkCRL(crl, p.ca), checkNotRevoked(crl, p.leaf))
+		p.pckCRLErr = errors.Join(v.issuersErr, crl.checkSignedBy(p.ca), crl.checkNotRevoked(p.leaf))
 	}
 	if crl := v.rootCRL.crl; crl != nil {
-		p.rootCRLErr = checkNotRevoked(crl, p.ca)
+		p.rootCRLErr = crl.checkNotRevoked(p.ca)
 	}
 	return p
 }
@@ -266,26 +265,15 @@ func (v *Verifier) newChain(certs, more []*x509.Certificate) *pckChain {
 // the PCK certificate that the collateral gave. The encrypted PPID can be read by
 // Intel alone; there the signature over the QE report is what binds the two.
 func checkPPID(q *Quote, p *pckChain) error {
-	n := 16
-	switch q.CertType {
-	case CertPPIDRSA2048:
-		n = 256
-	case CertPPIDRSA3072:
-		n = 384
+	var id PCK
+	if err := id.readPPID(q.CertType, q.CertData); err != nil || p.ext == nil {
+		return err
 	}
-	// PPID, CPUSVN (16 bytes), PCESVN (2), PCEID (2); Intel's own samples leave the last one out.
-	d := q.CertData
-	if len(d) != n+20 && len(d) != n+18 {
-		return fmt.Errorf("certification data of type %d has %d bytes, wanted %d", q.CertType, len(d), n+20)
+	if id.PPID != nil && !bytes.Equal(id.PPID, p.ext.PPID[:]) {
+		return fmt.Errorf("the PCK certificate is for PPID %x, the quote for %x", p.ext.PPID, id.PPID)
 	}
-	if p.ext == nil {
-		return nil
-	}
-	if q.CertType == CertPPIDPlain && !bytes.Equal(d[:n], p.ext.PPID[:]) {
-		return fmt.Errorf("the PCK certificate is for PPID %x, the quote for %x", p.ext.PPID, d[:n])
-	}
-	if id := d[n+18:]; len(id) == 2 && (id[1] != p.ext.PCEID[0] || id[0] != p.ext.PCEID[1]) {
-		return fmt.Errorf("the PCK certificate is for PCEID %x, the quote for %02x%02x", p.ext.PCEID, id[1], id[0])
+	if id.PCEID != nil && *id.PCEID != p.ext.PCEID {
+		return fmt.Errorf("the PCK certificate is for PCEID %x, the quote for %x", p.ext.PCEID, *id.PCEID)
 	}
 	return nil
 }

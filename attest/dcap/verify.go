@@ -1,8 +1,6 @@
 package dcap
 
 import (
-	"crypto/x509"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
@@ -21,28 +19,35 @@ const (
 // Verify checks a quote with the verifier's collateral at a time; see the
 // function of the same name.
 func (v *Verifier) Verify(raw []byte, at time.Time) (*attest.Result, error) {
-	q, err := ParseQuote(raw)
+	return v.VerifyGrace(raw, at, 0)
+}
+
+// VerifyGrace is Verify with collateral that may be stale by that long; see
+// [Options].
+func (v *Verifier) VerifyGrace(raw []byte, at time.Time, grace time.Duration) (*attest.Result, error) {
+	q, err := parseQuote(raw)
 	if err != nil {
 		return nil, err
 	}
-	if q.TD != nil {
-		return nil, formatError("quotes of TDX are not verified")
-	}
-	c := &check{v: v, q: q, at: at}
-	c.rules = make([]attest.Rule, 0, 15)
+	c := check{v: v, q: q, signed: raw[:q.signedSize()], at: at, grace: max(grace, 0)}
+	c.rules = make([]attest.Rule, 0, 16)
 	c.run()
-	return &attest.Result{Claims: c.claims(), Rules: c.rules}, nil
+	return &attest.Result{Claims: c.claims(), Rules: c.rules, NotChecked: c.notChecked()}, nil
 }
 
 // check is one verification under way.
 type check struct {
-	v     *Verifier
-	q     *Quote
-	at    time.Time
-	rules []attest.Rule
+	v      *Verifier
+	q      *Quote
+	signed []byte // by the attestation key
+	at     time.Time
+	grace  time.Duration
+	rules  []attest.Rule
 
-	pck      *pckChain // nil when there is none
-	platform *TCBLevel
+	pck      *pckChain      // nil when there is none
+	platform *TCBLevel      // that the platform reaches
+	sgx      *TCBLevel      // that it reaches without its TDX components
+	module   *IdentityLevel // of the TDX module
 	qe       *IdentityLevel
 	tcb      attest.TCB
 }
@@ -77,17 +82,38 @@ func (c *check) run() {
 	c.chain()
 	c.revocation()
 	c.tcbInfo()
+	if c.q.TD != nil {
+		c.tdxModule()
+	}
 	c.qeIdentity()
 	c.signatures()
 	c.level()
 }
 
 func (c *check) format() {
-	seen := "SGX quote of version 3, ECDSA P-256"
+	seen := c.q.description()
 	if c.q.Trailing > 0 {
-		seen += fmt.Sprintf(", %d bytes after its end ignored", c.q.Trailing)
+		seen += ", " + strconv.Itoa(c.q.Trailing) + " bytes after its end ignored"
 	}
-	c.rule("quote_format", "an SGX quote of version 3", seen, nil, "")
+	c.rule("quote_format", "an SGX or TDX quote of version 3, 4 or 5", seen, nil, "")
+}
+
+// description tells a quote's kind without an allocation.
+func (q *Quote) description() string {
+	switch q.Format() {
+	case FormatSGX3:
+		return "SGX quote of version 3, ECDSA P-256"
+	case FormatSGX4:
+		return "SGX quote of version 4, ECDSA P-256"
+	case FormatSGX5:
+		return "SGX quote of version 5, ECDSA P-256"
+	case FormatTDX4:
+		return "TDX quote of version 4, ECDSA P-256"
+	}
+	if q.TD.TDX15 {
+		return "TDX quote of version 5 with a report of TDX 1.5, ECDSA P-256"
+	}
+	return "TDX quote of version 5 with a report of TDX 1.0, ECDSA P-256"
 }
 
 func (c *check) chain() {
@@ -140,50 +166,41 @@ func (c *check) wrongWorld() error {
 
 func (c *check) revocation() {
 	list := &c.v.pckCRL
-	err := list.err
+	seen, err := list.seen, list.err
 	if err == nil {
 		if err = errNoPCK; c.pck != nil {
 			err = c.pck.pckCRLErr
 		}
-		err = join(err, checkCRLWindow(list.crl, c.at))
+		var stale error
+		seen, stale = c.fresh("the CRL", seen, list.crl.thisUpdate, list.crl.nextUpdate)
+		err = join(err, stale)
 		err = join(err, checkWindows(c.at, c.v.pckIssuers...))
 	}
-	c.rule("pck_revocation", "a current CRL of the PCK CA that does not list the PCK certificate", list.seen, err, adviceCollateral)
+	c.rule("pck_revocation", "a current CRL of the PCK CA that does not list the PCK certificate", seen, err, adviceCollateral)
 
 	list = &c.v.rootCRL
+	seen = list.seen
 	if err = list.err; err == nil {
 		if err = errNoPCK; c.pck != nil {
 			err = c.pck.rootCRLErr
 		}
 		err = join(err, c.v.signersErr)
-		err = join(err, checkCRLWindow(list.crl, c.at))
+		var stale error
+		seen, stale = c.fresh("the CRL", seen, list.crl.thisUpdate, list.crl.nextUpdate)
+		err = join(err, stale)
 	}
-	c.rule("root_crl", "a current CRL of the root that lists neither the PCK CA nor the TCB signer", list.seen, err, adviceCollateral)
+	c.rule("root_crl", "a current CRL of the root that lists neither the PCK CA nor the TCB signer", seen, err, adviceCollateral)
+}
+
+// fresh judges the period of a collateral document. Within the grace it passes, and is called stale.
+func (c *check) fresh(what, seen string, from, to time.Time) (string, error) {
+	if c.at.After(to) && !c.at.After(to.Add(c.grace)) {
+		return seen + ", stale since " + stamp(to), nil
+	}
+	return seen, checkWindow(what, from, to, c.at)
 }
 
 func simulatedFMSPC() [6]byte { return [6]byte{0x00, 0xe0, 0xf0, 0x51, 0x4d, 0x01} }
-
-func checkCRLWindow(crl *x509.RevocationList, at time.Time) error {
-	return checkWindow("the CRL", crl.ThisUpdate, crl.NextUpdate, at)
-}
-
-// checkNotRevoked looks a certificate up in the list of its own issuer. A
-// revocation counts at every time, also before its date.
-func checkNotRevoked(crl *x509.RevocationList, cert *x509.Certificate) error {
-	if cert == nil {
-		return nil
-	}
-	for i := range crl.RevokedCertificateEntries {
-		e := &crl.RevokedCertificateEntries[i]
-		if e.SerialNumber.Cmp(cert.SerialNumber) == 0 {
-			return &adviceError{
-				fmt.Errorf("%s, serial number %x, was revoked at %s", name(cert), cert.SerialNumber, stamp(e.RevocationTime)),
-				"do not trust this any more: its maker has revoked it",
-			}
-		}
-	}
-	return nil
-}
 
 func (c *check) tcbInfo() {
 	t := &c.v.tcbInfo
@@ -198,24 +215,73 @@ func (c *check) tcbInfo() {
 		c.rule("tcb_info_match", "a TCB info for this platform", "", errNoTCBInfo, "")
 		return
 	}
-	c.rule("tcb_info_current", "a TCB info that is valid at the time", t.period, checkWindow("the TCB info", t.body.IssueDate, t.body.NextUpdate, c.at), adviceCollateral)
+	seen, err := c.fresh("the TCB info", t.period, t.body.IssueDate, t.body.NextUpdate)
+	c.rule("tcb_info_current", "a TCB info that is valid at the time", seen, err, adviceCollateral)
 
-	seen := ""
-	err = nil
-	switch {
-	case c.pck == nil || c.pck.ext == nil:
-		err = errNoPCK
-	case t.body.FMSPC != c.pck.ext.FMSPC || t.body.PCEID != c.pck.ext.PCEID:
-		err = fmt.Errorf("FMSPC %x, PCEID %x; the platform has FMSPC %x, PCEID %x", t.body.FMSPC, t.body.PCEID, c.pck.ext.FMSPC, c.pck.ext.PCEID)
+	seen = ""
+	switch err = c.matchTCBInfo(t.body); {
+	case err != nil:
 	default:
-		seen = "FMSPC " + hex.EncodeToString(t.body.FMSPC[:])
-		c.platform = t.body.Match(&c.pck.ext.TCB)
+		seen = t.platform
 		c.tcb.Platform = NotSupported
 		if c.platform != nil {
 			c.tcb.Platform, c.tcb.Advisories = c.platform.Status, c.platform.Advisories
 		}
 	}
 	c.rule("tcb_info_match", "a TCB info for this platform", seen, err, adviceCollateral)
+}
+
+// matchTCBInfo looks for the platform's level in a TCB info that must be for it.
+func (c *check) matchTCBInfo(t *TCBInfo) error {
+	id := idSGX
+	if c.q.TD != nil {
+		id = idTDX
+	}
+	switch {
+	case t.ID != id:
+		return fmt.Errorf("it is for %s, and the quote is of %s", t.ID, id)
+	case c.pck == nil || c.pck.ext == nil:
+		return errNoPCK
+	case t.FMSPC != c.pck.ext.FMSPC || t.PCEID != c.pck.ext.PCEID:
+		return fmt.Errorf("FMSPC %x, PCEID %x; the platform has FMSPC %x, PCEID %x", t.FMSPC, t.PCEID, c.pck.ext.FMSPC, c.pck.ext.PCEID)
+	case c.q.TD != nil:
+		c.sgx, c.platform = t.MatchTDX(&c.pck.ext.TCB, &c.q.TD.TEETCBSVN)
+	default:
+		c.platform = t.Match(&c.pck.ext.TCB)
+	}
+	return nil
+}
+
+// tdxModule compares the TDX module that launched the TD with the TCB info.
+func (c *check) tdxModule() {
+	t, r := c.v.tcbInfo.body, c.q.TD
+	svn, version := r.TEETCBSVN[0], r.TEETCBSVN[1]
+	seen := ""
+	var err error
+	switch {
+	case c.tcb.Platform == "":
+		err = errNoTCBInfo
+	default:
+		m := t.TDXModule(version)
+		if m == nil {
+			err = &adviceError{fmt.Errorf("the TCB info has no identity for TDX modules of version %d", version), adviceCollateral}
+		} else {
+			err = m.check(r)
+		}
+		switch {
+		case err != nil:
+			c.tcb.Module = NotSupported
+		case version == 0:
+			seen = "version 0, judged by the TDX components of its TCB"
+		default:
+			c.tcb.Module = NotSupported
+			if c.module = m.Match(svn); c.module != nil {
+				c.tcb.Module = c.module.Status
+			}
+			seen = m.ID + ", ISVSVN " + strconv.Itoa(int(svn))
+		}
+	}
+	c.rule("tdx_module", "a TDX module that the TCB info names", seen, err, "is this machine's TDX module Intel's? Update it, and launch the TD again")
 }
 
 func (c *check) qeIdentity() {
@@ -231,11 +297,16 @@ func (c *check) qeIdentity() {
 		return
 	}
 	b := e.body
-	c.rule("qe_identity_current", "a QE identity that is valid at the time", e.period, checkWindow("the QE identity", b.IssueDate, b.NextUpdate, c.at), adviceCollateral)
+	seen, err := c.fresh("the QE identity", e.period, b.IssueDate, b.NextUpdate)
+	c.rule("qe_identity_current", "a QE identity that is valid at the time", seen, err, adviceCollateral)
 
+	id := idQE
+	if c.q.TD != nil {
+		id = idTDQE
+	}
 	err = b.check(&c.q.QEReport)
-	if b.ID != "QE" {
-		err = errors.Join(err, fmt.Errorf("the identity is of enclave %q, wanted \"QE\"", b.ID))
+	if b.ID != id {
+		err = errors.Join(err, &adviceError{fmt.Errorf("the identity is of enclave %q, wanted %q", b.ID, id), adviceCollateral})
 	}
 	if err == nil {
 		c.tcb.QE = NotSupported
@@ -263,14 +334,26 @@ func (c *check) signatures() {
 	c.rule("qe_report_data", "a QE report that holds the hash of the attestation key", "the hash of this quote's attestation key", err, adviceTampered)
 
 	key, err := publicKey(&c.q.AttestationKey)
-	if signed := c.q.SignedBytes(); err == nil && !verifyRaw(key, signed, &c.q.Signature) {
+	if err == nil && !verifyRaw(key, c.signed, &c.q.Signature) {
 		err = errors.New("the signature does not match")
 	}
 	c.rule("quote_signature", "a quote signed by the attestation key", "signed", err, adviceTampered)
 }
 
+// overall converges the statuses of platform, TDX module and quoting enclave.
+func (c *check) overall() string {
+	status := Converge(c.tcb.Platform, c.tcb.Module)
+	if c.q.TD != nil && c.q.TD.TDX15 && c.sgx != nil {
+		status = c.v.tcbInfo.body.relaunch(c.q.TD, c.sgx.Status, status, c.tcb.Module, c.tcb.QE)
+	}
+	if c.q.TD != nil && status == Revoked {
+		return Revoked
+	}
+	return Converge(status, c.tcb.QE)
+}
+
 func (c *check) level() {
-	c.tcb.Overall = Converge(c.tcb.Platform, c.tcb.QE)
+	c.tcb.Overall = c.overall()
 	var err error
 	switch {
 	case c.tcb.Platform == "":
@@ -278,65 +361,17 @@ func (c *check) level() {
 	case c.tcb.QE == "":
 		err = &adviceError{errors.New("not known for the quoting enclave, as no authentic QE identity names it"), "see the rules qe_identity_signature and qe_identity"}
 	case c.tcb.Overall == NotSupported:
-		err = errors.New("no level of the TCB info or QE identity matches (TCBNotSupported)")
+		err = errors.New("no level of the TCB info or of an identity matches (TCBNotSupported)")
 	case c.tcb.Overall == Revoked:
 		err = errors.New("the status is Revoked: this platform must not be trusted any more")
 	}
 	c.rule("tcb_level", "a TCB level that is known and not revoked", c.tcb.Overall, err, "update the platform's firmware and microcode, then its PCK certificate")
 }
 
-func (c *check) claims() attest.Claims {
-	r := &c.q.Report
-	m := map[string]string{
-		"mrenclave": hex.EncodeToString(r.MREnclave[:]),
-		"mrsigner":  hex.EncodeToString(r.MRSigner[:]),
+// notChecked lists what a reader of the rules might miss.
+func (c *check) notChecked() []string {
+	if c.q.TD == nil {
+		return nil
 	}
-	optional := func(key string, value []byte) {
-		if !allZero(value) {
-			m[key] = hex.EncodeToString(value)
-		}
-	}
-	optional("config_id", r.ConfigID[:])
-	optional("isv_family_id", r.ISVFamilyID[:])
-	optional("isv_ext_prod_id", r.ISVExtProdID[:])
-	out := attest.Claims{
-		Format:       c.q.Format(),
-		TEE:          c.q.TEE(),
-		Measurement:  r.MREnclave[:],
-		Signer:       r.MRSigner[:],
-		ProdID:       r.ISVProdID,
-		SVN:          r.ISVSVN,
-		Debug:        r.Debug(),
-		ReportData:   r.ReportData[:],
-		CPUSVN:       r.CPUSVN[:],
-		TCB:          c.tcb,
-		Measurements: m,
-		Simulated:    c.v.simulated,
-	}
-	if c.pck != nil && c.pck.ext != nil {
-		out.PlatformID = hex.EncodeToString(c.pck.ext.PPID[:])
-		out.FMSPC = hex.EncodeToString(c.pck.ext.FMSPC[:])
-	}
-	if c.platform != nil {
-		out.TCBDate = c.platform.Date
-	}
-	out.TCBEvaluation = c.evaluation()
-	return out
-}
-
-// evaluation returns the lower of the evaluation numbers, 0 when one is not known.
-func (c *check) evaluation() int {
-	if c.v.tcbInfo.body == nil || c.v.identity.body == nil {
-		return 0
-	}
-	return min(c.v.tcbInfo.body.EvaluationNumber, c.v.identity.body.EvaluationNumber)
-}
-
-func allZero(b []byte) bool {
-	for _, x := range b {
-		if x != 0 {
-			return false
-		}
-	}
-	return true
+	return []string{"event_log: no log was replayed into RTMR0 to RTMR3"}
 }
