@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -23,6 +22,7 @@ type process struct {
 	pidfd    *os.File
 	dir      *os.File
 	hashed   *hashed // nil until the program was hashed
+	buffer   []byte  // of read
 }
 
 func (p *process) close() {
@@ -142,21 +142,51 @@ func (p *process) open(name string, flags int) (*os.File, error) {
 
 const maxProcFile = 1 << 20
 
-// read reads a small file of /proc/PID.
-func (p *process) read(name string) ([]byte, error) {
-	f, err := p.open(name, 0)
+// read reads a small file of /proc/PID. The result is good until the next call.
+// It is called often for each request, so it does without what os.File does.
+func (p *process) read(name string) (b []byte, err error) {
+	raw, err := p.dir.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxProcFile+1))
-	if errors.Is(err, unix.ESRCH) {
+	cerr := raw.Control(func(dir uintptr) { b, err = p.readAt(int(dir), name) })
+	switch {
+	case cerr != nil:
+		return nil, cerr
+	case errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOENT):
 		return nil, gone(p.pid)
-	}
-	if len(b) > maxProcFile { // what is cut off could be what matters
+	case err != nil:
+		return nil, &os.PathError{Op: "read", Path: filepath.Join(p.dir.Name(), name), Err: err}
+	case len(b) > maxProcFile: // what is cut off could be what matters
 		return nil, &RefusedError{Rule: "caller_memory", Wanted: fmt.Sprintf("%s of at most %d bytes", name, maxProcFile), Seen: "more"}
 	}
-	return b, err
+	return b, nil
+}
+
+func (p *process) readAt(dir int, name string) ([]byte, error) {
+	fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	n := 0
+	for n <= maxProcFile {
+		if len(p.buffer)-n < 4<<10 {
+			p.buffer = append(p.buffer, make([]byte, max(16<<10, len(p.buffer)))...)
+		}
+		more, err := unix.Read(fd, p.buffer[n:])
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if more == 0 {
+			break
+		}
+		n += more
+	}
+	return p.buffer[:n], nil
 }
 
 // startTime is field 22 of /proc/PID/stat; field 2, the name, may hold anything.

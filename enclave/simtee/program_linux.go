@@ -25,21 +25,22 @@ type program struct {
 
 // observe looks at everything that must hold of a caller before it is trusted
 // with a challenge, and again before its request is acted upon.
+//
+// The code comes before the debuggers: what a debugger did to the code stays to be
+// seen when it has gone, so the look at the code covers all that was before it,
+// and the look at the debuggers all that are there still.
 func (p *process) observe() (*program, error) {
-	if err := p.same(); err != nil {
-		return nil, err
-	}
-	if err := p.checkTracers(); err != nil {
+	if err := p.alive(); err != nil {
 		return nil, err
 	}
 	if err := p.checkDumpable(); err != nil {
 		return nil, err
 	}
 	prog, err := p.readProgram()
-	if err != nil {
-		return nil, err
+	if tracers := p.checkTracers(); tracers != nil {
+		return nil, tracers // then nothing else that was seen means anything
 	}
-	if err := p.checkTracers(); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	return prog, p.same()
@@ -75,11 +76,7 @@ func (p *process) readProgram() (*program, error) {
 		}
 		keep = p.remember(f, info, prog, time.Now())
 	}
-	smaps, err := p.read("smaps")
-	if err != nil {
-		return nil, err
-	}
-	err = checkText(smaps, prog.path, prog.static)
+	err = p.checkCode(prog)
 	if same := p.executes(info); same != nil {
 		return nil, same // then the text was another program's
 	}

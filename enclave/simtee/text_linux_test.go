@@ -1,9 +1,14 @@
 package simtee
 
 import (
+	"errors"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 const program1Smaps = `00400000-005e2000 r-xp 00000000 fe:01 123 /.hitoku/init
@@ -38,10 +43,10 @@ func TestCheckText(t *testing.T) {
 		{"another file's only", strings.Replace(program1Smaps, "/.hitoku/init", "/tmp/x", 1), false, true},
 		{"none", "", false, true},
 	} {
-		if err := checkText([]byte(c.smaps), "/.hitoku/init", true); (err == nil) != c.static {
+		if _, err := checkText([]byte(c.smaps), "/.hitoku/init", true); (err == nil) != c.static {
 			t.Errorf("%s, static: %v", c.name, err)
 		}
-		if err := checkText([]byte(c.smaps), "/.hitoku/init", false); (err == nil) != c.dynamicGood {
+		if _, err := checkText([]byte(c.smaps), "/.hitoku/init", false); (err == nil) != c.dynamicGood {
 			t.Errorf("%s, dynamic: %v", c.name, err)
 		}
 	}
@@ -52,5 +57,64 @@ func FuzzCheckText(f *testing.F) {
 	if b, err := os.ReadFile("/proc/self/smaps"); err == nil {
 		f.Add(b)
 	}
-	f.Fuzz(func(_ *testing.T, b []byte) { _ = checkText(b, "/x", true) })
+	f.Fuzz(func(_ *testing.T, b []byte) { _, _ = checkText(b, "/x", true) })
+}
+
+// TestPrivatePages: a page of a mapped file that was changed in memory is told from one that was not.
+func TestPrivatePages(t *testing.T) {
+	t.Parallel()
+	size := os.Getpagesize()
+	path := filepath.Join(t.TempDir(), "code")
+	if err := os.WriteFile(path, make([]byte, 3*size), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	memory, err := unix.Mmap(int(f.Fd()), 0, 3*size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Munmap(memory)
+	pagemap, err := os.Open("/proc/self/pagemap")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pagemap.Close()
+	start := uint64(uintptr(unsafe.Pointer(&memory[0])))
+	for _, c := range []struct {
+		name       string
+		touch      func()
+		all, first bool // the whole mapping, its first page
+	}{
+		{"not in memory", func() {}, false, false},
+		{"read", func() { _ = memory[0] + memory[2*size] }, false, false},
+		{"last page written", func() { memory[2*size] = 1 }, true, false},
+		{"first page written with what it held", func() { memory[0] = 0 }, true, true},
+	} {
+		c.touch()
+		for to, want := range map[int]bool{3: c.all, 1: c.first} {
+			got, err := privatePages(int(pagemap.Fd()), mapping{start: start, end: start + uint64(to*size), name: path})
+			if errors.Is(err, errors.ErrUnsupported) && olderThan(t, 6, 7) {
+				t.Skip("needs Linux 6.7; older kernels are asked for smaps")
+			}
+			if err != nil || got != want {
+				t.Errorf("%s, %d pages: %v, %v; wanted %v", c.name, to, got, err, want)
+			}
+		}
+	}
+}
+
+func TestParseRange(t *testing.T) {
+	t.Parallel()
+	if m, err := parseRange("00400000-005e2000"); err != nil || m.start != 0x400000 || m.end != 0x5e2000 {
+		t.Errorf("%+v, %v", m, err)
+	}
+	for _, bad := range []string{"", "1", "1-", "-1", "1-x", "1-2-3", "1-10000000000000000"} {
+		if _, err := parseRange(bad); err == nil {
+			t.Errorf("%q was taken for a range", bad)
+		}
+	}
 }
