@@ -3,20 +3,22 @@
 // verifier and those of the policy, not the first failure alone.
 //
 // The zero [Policy] is the default: the evidence must be authentic, its
-// collateral fresh, its TEE no debug TEE and no simulation, its TCB UpToDate.
-// Whatever a reader might expect and the policy does not name (measurement,
-// signer, nonce …) stands in the verdict's list of what was not checked.
+// collateral fresh, its TEE no debug TEE and no simulation, and its TCB UpToDate
+// where the maker publishes a status (Intel). Whatever a reader might expect and
+// the policy does not name (measurement, signer, nonce …) stands in the verdict's
+// list of what was not checked. A closed policy, which is what a policy file
+// holds (attest/policy/policyfile), refuses what it does not name.
+//
+// [Suggest] answers the reverse question: what is the least that a person would
+// have to write into the policy so that it accepts what it has refused?
 //
 // It trusts the verifier's result and the policy. It does not verify evidence by
 // itself: a Result without rules, or with a rule that failed, is never accepted.
 package policy
 
 import (
-	"bytes"
-	"encoding/hex"
-	"fmt"
 	"slices"
-	"strings"
+	"time"
 
 	"hitoku.dev/attest"
 )
@@ -24,33 +26,78 @@ import (
 // Policy says what is wanted of a TEE. A member left empty is not judged, unless
 // its comment says otherwise.
 type Policy struct {
+	// Closed refuses what is not named: the format, the measurement, TCB statuses, advisories and
+	// devices. Values that the attester chooses (report data, nonce) and the machine are still
+	// judged only where they are named.
+	Closed bool
+
+	Formats []string     // any of these, as [attest.Claims.Format]
+	TEEs    []attest.TEE // any of these kinds
+
 	Measurements [][]byte // any of these
-	Signers      [][]byte // any of these
-	ProdID       *uint16
-	MinSVN       *uint16
+	// AnyMeasurement lets a closed policy accept any program.
+	AnyMeasurement bool
+	// Registers are wanted by their names in [attest.Claims.Measurements] ("rtmr0", "pcr4",
+	// "host_data", "mrconfigid" …); of each name any of the values.
+	Registers map[string][][]byte
+	Signers   [][]byte // any of these
+	ProdID    *uint16
+	MinSVN    *uint16
+	// Facts are wanted by name, of each any of the values; a fact that is not known is refused.
+	Facts map[string][]string
+
 	// AllowDebug accepts a TEE whose memory can be read. Always judged.
 	AllowDebug bool
 	// AllowSimulated accepts evidence that leads to a simulated root. Always judged.
 	AllowSimulated bool
-	// TCBStatuses are the statuses accepted, in the maker's words; UpToDate when empty. Revoked
-	// and TCBNotSupported are never accepted.
+
+	// TCBStatuses are the statuses accepted, in the maker's words; UpToDate when empty, none when
+	// the policy is closed. Judged for SGX, for TDX and where the TEE is not known. Revoked and
+	// TCBNotSupported are never accepted.
 	TCBStatuses []string
+	// Advisories are those that may stand beside the status. Nil: not judged, unless closed.
+	Advisories []string
 	// MinTCBEvaluation is the lowest evaluation number of the collateral that is accepted; above 0.
 	MinTCBEvaluation int
-	PlatformID       string // lower-case hexadecimal
-	ReportData       []byte // 64 bytes
+	// MinTCBDate is the earliest date of the matching TCB level.
+	MinTCBDate time.Time
+	// MinSVNs are the lowest versions by part, see [attest.Claims.SVNs]; a part that is not known is refused.
+	MinSVNs map[string]uint64
+
+	// At is the time of the judgement, which the ages need.
+	At time.Time
+	// MaxEvidenceAge and MaxCollateralAge count from [attest.Claims.IssuedAt] and CollateralDate;
+	// a date that is not known, or that lies more than a minute ahead, is refused.
+	MaxEvidenceAge   time.Duration
+	MaxCollateralAge time.Duration
+	// CollateralGrace is how long after its next update collateral may still be used. It is
+	// carried here for the verifiers, which take it as an option; nothing here judges it.
+	CollateralGrace time.Duration
+
+	PlatformIDs []string // any of these, lower-case hexadecimal
+	ReportData  []byte   // 64 bytes for SGX, TDX and SNP
+	// Nonce must stand in the format's own member for it, or begin the report data.
+	Nonce []byte
+	// GPUs are wanted beside the TEE.
+	GPUs *GPUs
 	// Binding, when set, says what the evidence must have been made over.
 	Binding *Binding
+}
+
+// GPUs says how many GPUs must have proved themselves beside the TEE, and how.
+type GPUs struct {
+	Min int // at least so many; 1 makes a GPU required, 0 merely allows them
+	Max int // at most so many; 0 is no limit
+	// Registers and Facts are wanted of every GPU.
+	Registers map[string][][]byte
+	Facts     map[string][]string
 }
 
 // Judge applies p to a verifier's result. Rules that the caller found by itself
 // go in as extra, and decide like all others.
 func Judge(r *attest.Result, p Policy, extra ...attest.Rule) attest.Verdict {
 	c := &r.Claims
-	rules := slices.Clone(r.Rules)
-	if len(rules) == 0 {
-		rules = append(rules, attest.Rule{Name: "evidence", Wanted: "evidence that was verified", Seen: "no rule was applied"})
-	}
+	rules := verified(r)
 	rules = append(rules, p.Rules(c)...)
 	rules = append(rules, extra...)
 	v := attest.Verdict{
@@ -62,7 +109,7 @@ func Judge(r *attest.Result, p Policy, extra ...attest.Rule) attest.Verdict {
 		Simulated:    c.Simulated,
 		Measurements: c.Measurements,
 		PlatformID:   c.PlatformID,
-		NotChecked:   append(slices.Clone(r.NotChecked), p.notChecked()...),
+		NotChecked:   append(slices.Clone(r.NotChecked), p.notChecked(c)...),
 	}
 	for _, rule := range rules {
 		v.Accepted = v.Accepted && rule.OK
@@ -70,161 +117,78 @@ func Judge(r *attest.Result, p Policy, extra ...attest.Rule) attest.Verdict {
 	return v
 }
 
+// verified returns the verifier's rules; none is a failure too.
+func verified(r *attest.Result) []attest.Rule {
+	if len(r.Rules) == 0 {
+		return []attest.Rule{{Name: "evidence", Wanted: "evidence that was verified", Seen: "no rule was applied"}}
+	}
+	return slices.Clone(r.Rules)
+}
+
 // Rules applies p alone, in a fixed order.
 func (p *Policy) Rules(c *attest.Claims) []attest.Rule {
-	rules := []attest.Rule{Kind(c, p.AllowSimulated), Debug(c, p.AllowDebug), TCBStatus(c, p.TCBStatuses)}
-	if p.MinTCBEvaluation > 0 {
-		rules = append(rules, TCBEvaluation(c, p.MinTCBEvaluation))
+	rules := []attest.Rule{Kind(c, p.AllowSimulated), Debug(c, p.AllowDebug)}
+	add := func(wanted bool, judge func() attest.Rule) {
+		if wanted {
+			rules = append(rules, judge())
+		}
 	}
-	if len(p.Measurements) > 0 {
-		rules = append(rules, Measurement(c, p.Measurements))
-	}
-	if len(p.Signers) > 0 {
-		rules = append(rules, Signer(c, p.Signers))
-	}
-	if p.ProdID != nil {
-		rules = append(rules, ProdID(c, *p.ProdID))
-	}
-	if p.MinSVN != nil {
-		rules = append(rules, SVN(c, *p.MinSVN))
-	}
-	if p.PlatformID != "" {
-		rules = append(rules, Platform(c, p.PlatformID))
-	}
-	if len(p.ReportData) > 0 {
-		rules = append(rules, ReportData(c, p.ReportData))
-	}
+	add(len(p.Formats) > 0 || p.Closed && len(p.TEEs) == 0, func() attest.Rule { return p.format(c) })
+	add(len(p.TEEs) > 0, func() attest.Rule { return p.tee(c) })
+	add(hasStatus(c), func() attest.Rule { return p.tcbStatus(c) })
+	add(p.Advisories != nil || p.Closed, func() attest.Rule { return p.advisories(c) })
+	add(p.MinTCBEvaluation > 0, func() attest.Rule { return TCBEvaluation(c, p.MinTCBEvaluation) })
+	add(!p.MinTCBDate.IsZero(), func() attest.Rule { return p.tcbDate(c) })
+	add(len(p.MinSVNs) > 0, func() attest.Rule { return p.svns(c) })
+	add(p.judgesMeasurement(), func() attest.Rule { return p.measurement(c) })
+	rules = append(rules, registerRules("", p.Registers, c)...)
+	add(len(p.Signers) > 0, func() attest.Rule { return Signer(c, p.Signers) })
+	add(p.ProdID != nil, func() attest.Rule { return ProdID(c, *p.ProdID) })
+	add(p.MinSVN != nil, func() attest.Rule { return SVN(c, *p.MinSVN) })
+	rules = append(rules, factRules("", p.Facts, c)...)
+	add(p.MaxEvidenceAge > 0, func() attest.Rule {
+		return p.age("evidence_age", "the evidence", c.IssuedAt, p.MaxEvidenceAge, "ask for fresh evidence")
+	})
+	add(p.MaxCollateralAge > 0, func() attest.Rule {
+		return p.age("collateral_age", "the collateral", c.CollateralDate, p.MaxCollateralAge, "fetch newer collateral")
+	})
+	add(len(p.PlatformIDs) > 0, func() attest.Rule { return platform(c, p.PlatformIDs) })
+	add(len(p.ReportData) > 0, func() attest.Rule { return ReportData(c, p.ReportData) })
+	add(len(p.Nonce) > 0, func() attest.Rule { return Nonce(c, p.Nonce) })
+	rules = append(rules, p.deviceRules(c)...)
 	if p.Binding != nil {
 		rules = append(rules, p.Binding.Rules(c)...)
 	}
 	return rules
 }
 
-func (p *Policy) notChecked() []string {
+// judgesMeasurement: a closed policy must say what may run, by a measurement, by registers or by a signer.
+func (p *Policy) judgesMeasurement() bool {
+	return len(p.Measurements) > 0 || p.Closed && !p.AnyMeasurement && len(p.Registers) == 0 && len(p.Signers) == 0
+}
+
+func (p *Policy) notChecked(c *attest.Claims) []string {
 	var out []string
 	note := func(missing bool, text string) {
 		if missing {
 			out = append(out, text)
 		}
 	}
-	note(len(p.Measurements) == 0, "measurement: any program is accepted")
-	note(len(p.Signers) == 0, "signer: an image signed by anybody is accepted")
+	note(len(p.Measurements) == 0 && !p.judgesMeasurement(), "measurement: any program is accepted")
+	note(len(p.Signers) == 0 && len(c.Signer) > 0, "signer: an image signed by anybody is accepted")
 	note(len(p.Signers) > 0 && len(p.Measurements) == 0 && p.MinSVN == nil, "isv_svn: older versions of the signer's images are accepted")
+	note(!hasStatus(c) && len(p.MinSVNs) == 0, tcbNote(c))
 	b := p.Binding
-	note(len(p.ReportData) == 0 && (b == nil || b.Nonce == nil), "nonce: the evidence may have been made earlier than now")
-	note(len(p.ReportData) == 0 && b == nil, "report_data: what the evidence was made over")
-	note(p.PlatformID == "", "platform: any machine is accepted")
-	note(p.MinTCBEvaluation <= 0, "tcb_evaluation: no lowest evaluation number was named")
+	note(!p.judgesNonce(c), "nonce: the evidence may have been made earlier than now")
+	note(len(p.ReportData) == 0 && b == nil && len(c.ReportData) > 0, "report_data: what the evidence was made over")
+	note(len(p.PlatformIDs) == 0, "platform: any machine is accepted")
+	note(p.MinTCBEvaluation <= 0 && hasStatus(c), "tcb_evaluation: no lowest evaluation number was named")
+	note(len(c.Devices) > 0 && p.GPUs == nil && !p.Closed, "devices: what runs on them")
 	return out
 }
 
-func rule(name, wanted, seen string, ok bool, advice string) attest.Rule {
-	if ok {
-		advice = ""
-	}
-	return attest.Rule{Name: name, Wanted: wanted, Seen: seen, OK: ok, Advice: advice}
-}
-
-// Kind refuses simulated evidence unless it was asked for (security decision S11).
-func Kind(c *attest.Claims, allowSimulated bool) attest.Rule {
-	wanted, seen := "evidence that is not simulated", "not simulated"
-	if allowSimulated {
-		wanted = "evidence of hardware or of the simulation"
-	}
-	if c.Simulated {
-		seen = "simulated evidence: no hardware protects the program"
-	}
-	return rule("evidence_kind", wanted, seen, !c.Simulated || allowSimulated, "trust a simulated root only in tests, by naming it")
-}
-
-// Debug refuses a TEE whose memory can be read.
-func Debug(c *attest.Claims, allow bool) attest.Rule {
-	wanted, seen := "no debug TEE", "no debug TEE"
-	if allow {
-		wanted = "a TEE, in debug mode or not"
-	}
-	if c.Debug {
-		seen = "a debug TEE: its memory can be read"
-	}
-	return rule("debug", wanted, seen, !c.Debug || allow, "start the program without debug mode")
-}
-
-// TCBStatus compares the overall status with those accepted, UpToDate when
-// there are none. Unknown, Revoked and TCBNotSupported are always refused.
-func TCBStatus(c *attest.Claims, accepted []string) attest.Rule {
-	if len(accepted) == 0 {
-		accepted = []string{"UpToDate"}
-	}
-	s := c.TCB.Overall
-	ok := s != "" && s != "Revoked" && s != "TCBNotSupported" && slices.Contains(accepted, s)
-	seen := s
-	if s == "" {
-		seen = "not known"
-	}
-	if len(c.TCB.Advisories) > 0 {
-		seen += " (" + strings.Join(c.TCB.Advisories, ", ") + ")"
-	}
-	return rule("tcb_status", "TCB "+strings.Join(accepted, " or "), seen, ok,
-		"update the platform, or accept the status by name after reading the advisories")
-}
-
-// TCBEvaluation refuses collateral of an evaluation older than the lowest accepted.
-func TCBEvaluation(c *attest.Claims, lowest int) attest.Rule {
-	return rule("tcb_evaluation", fmt.Sprintf("TCB evaluation number %d or higher", lowest), fmt.Sprint(c.TCBEvaluation), c.TCBEvaluation >= lowest,
-		"fetch newer collateral")
-}
-
-// Measurement wants one of the given measurements.
-func Measurement(c *attest.Claims, any [][]byte) attest.Rule {
-	return oneOf("measurement", c.Measurement, any, "is this the image that you meant? Compare with `hitoku inspect IMAGE`")
-}
-
-// Signer wants one of the given signers.
-func Signer(c *attest.Claims, any [][]byte) attest.Rule {
-	return oneOf("signer", c.Signer, any, "the image was signed with another key")
-}
-
-func oneOf(name string, seen []byte, any [][]byte, advice string) attest.Rule {
-	var wanted []string
-	ok := false
-	for _, m := range any {
-		wanted = append(wanted, hexOrNone(m))
-		ok = ok || len(m) > 0 && bytes.Equal(m, seen)
-	}
-	if len(wanted) == 0 {
-		wanted = []string{"none is approved"}
-	}
-	return rule(name, strings.Join(wanted, " or "), hexOrNone(seen), ok, advice)
-}
-
-// ProdID wants a product id.
-func ProdID(c *attest.Claims, wanted uint16) attest.Rule {
-	return rule("isv_prod_id", fmt.Sprintf("product id %d", wanted), fmt.Sprint(c.ProdID), c.ProdID == wanted, "the signer uses one key for several products; name the right one")
-}
-
-// SVN wants a security version that is not lower.
-func SVN(c *attest.Claims, lowest uint16) attest.Rule {
-	return rule("isv_svn", fmt.Sprintf("security version %d or higher", lowest), fmt.Sprint(c.SVN), c.SVN >= lowest, "run a newer build")
-}
-
-// Platform wants one machine (security decision S2).
-func Platform(c *attest.Claims, id string) attest.Rule {
-	seen := c.PlatformID
-	if seen == "" {
-		seen = "not known"
-	}
-	return rule("same_platform", "platform "+id, seen, id != "" && c.PlatformID == id, "the evidence is of another machine")
-}
-
-// ReportData wants the 64 bytes that the evidence was made over.
-func ReportData(c *attest.Claims, wanted []byte) attest.Rule {
-	return rule("report_data", hexOrNone(wanted), hexOrNone(c.ReportData), len(wanted) == attest.ReportDataSize && bytes.Equal(wanted, c.ReportData),
-		"the evidence was made over something else")
-}
-
-func hexOrNone(b []byte) string {
-	if len(b) == 0 {
-		return "none"
-	}
-	return hex.EncodeToString(b)
+// judgesNonce reports whether something fresh was compared.
+func (p *Policy) judgesNonce(c *attest.Claims) bool {
+	b := p.Binding
+	return len(p.Nonce) > 0 || b != nil && b.Nonce != nil || len(p.ReportData) > 0 && c.Nonce == nil
 }

@@ -62,8 +62,8 @@ func TestJudge(t *testing.T) {
 		"older version":             {policy: func(p *Policy, _ *attest.Binding) { p.MinSVN = ptr(uint16(7)) }, failed: []string{"isv_svn"}},
 		"evaluation":                {policy: func(p *Policy, _ *attest.Binding) { p.MinTCBEvaluation = 18 }},
 		"older evaluation":          {policy: func(p *Policy, _ *attest.Binding) { p.MinTCBEvaluation = 19 }, failed: []string{"tcb_evaluation"}},
-		"platform":                  {policy: func(p *Policy, _ *attest.Binding) { p.PlatformID = "aa" }},
-		"other platform":            {policy: func(p *Policy, _ *attest.Binding) { p.PlatformID = "ab" }, failed: []string{"same_platform"}},
+		"platform":                  {policy: func(p *Policy, _ *attest.Binding) { p.PlatformIDs = []string{"aa"} }},
+		"other platform":            {policy: func(p *Policy, _ *attest.Binding) { p.PlatformIDs = []string{"bb", "ab"} }, failed: []string{"same_platform"}},
 		"report data":               {policy: func(p *Policy, b *attest.Binding) { d := b.ReportData(); p.ReportData = d[:] }},
 		"other report data":         {policy: func(p *Policy, _ *attest.Binding) { p.ReportData = make([]byte, 64) }, failed: []string{"report_data"}},
 		"binding": {policy: func(p *Policy, b *attest.Binding) {
@@ -105,7 +105,7 @@ func TestNotCheckedNamesWhatIsMissing(t *testing.T) {
 		t.Errorf("not checked by default: %q", v.NotChecked)
 	}
 	v = Judge(r, Policy{
-		Measurements: [][]byte{{1, 2}}, Signers: [][]byte{{3, 4}}, PlatformID: "aa", MinTCBEvaluation: 1,
+		Measurements: [][]byte{{1, 2}}, Signers: [][]byte{{3, 4}}, PlatformIDs: []string{"aa"}, MinTCBEvaluation: 1,
 		Binding: &Binding{Seen: b, Purpose: attest.PurposeAppTLS, Nonce: b.Nonce},
 	})
 	if len(v.NotChecked) != 0 || !v.Accepted {
