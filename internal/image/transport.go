@@ -88,8 +88,14 @@ func temporary(err error) bool {
 		return false
 	}
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
+		strings.HasSuffix(err.Error(), closedIdle)
 }
+
+// closedIdle is how net/http says that the server ended a kept connection just
+// when it was to be used again; the error itself is not exported. An upload may
+// always be started again.
+const closedIdle = "http: server closed idle connection"
 
 // guard stands under every request to a registry: it refuses plain HTTP that
 // nobody permitted (also after a redirect, and to a token server), bounds what
