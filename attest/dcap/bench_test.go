@@ -6,17 +6,35 @@ import (
 	"testing"
 )
 
-// BenchmarkVerify judges a quote with collateral that was verified before, as a
+// BenchmarkVerify judges quotes with collateral that was verified before, as a
 // manager or a TLS client does.
 func BenchmarkVerify(b *testing.B) {
-	w := newWorld(b)
-	raw, v := w.seal(w.quote()), NewVerifier(w.root, w.collateral(), false)
-	b.ReportAllocs()
-	for b.Loop() {
-		if r, err := v.Verify(raw, now); err != nil || !r.OK() {
-			b.Fatal(err)
-		}
+	for name, kind := range kinds {
+		b.Run(name, func(b *testing.B) {
+			w, q := kind(b)
+			raw, v := w.seal(q), NewVerifier(w.root, w.collateral(), false)
+			b.ReportAllocs()
+			for b.Loop() {
+				if r, err := v.Verify(raw, now); err != nil || !r.OK() {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
+}
+
+// BenchmarkVerifyParallel shows that verifiers share nothing that they wait for.
+func BenchmarkVerifyParallel(b *testing.B) {
+	w, q := kinds["TDX v4"](b)
+	raw, v := w.seal(q), NewVerifier(w.root, w.collateral(), false)
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if r, err := v.Verify(raw, now); err != nil || !r.OK() {
+				b.Error(err)
+			}
+		}
+	})
 }
 
 // BenchmarkVerifyCold reads and verifies the collateral each time.

@@ -146,6 +146,8 @@ type pckChain struct {
 	issuedBy   string
 	pckCRLErr  error // why the PCK CA's list does not clear the leaf
 	rootCRLErr error // why the root's list does not clear the CA
+
+	attested attestedKeys
 }
 
 // newPCKChain builds leaf → PCK CA → trusted root. The first certificate is the

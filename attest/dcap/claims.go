@@ -17,11 +17,12 @@ func (c *check) claims() attest.Claims {
 		Simulated:      c.v.simulated,
 		CollateralDate: c.v.collateralDate,
 		TCBEvaluation:  c.evaluation(),
-		Facts:          make(map[string]string, 16),
 	}
 	if c.q.TD != nil {
+		out.Facts = make(map[string]string, 16)
 		tdClaims(c.q.TD, &out)
 	} else {
+		out.Facts = make(map[string]string, 8)
 		sgxClaims(&c.q.Report, &out)
 	}
 	if c.pck != nil && c.pck.ext != nil {

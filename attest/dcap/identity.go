@@ -90,7 +90,7 @@ func parseEnclaveIdentity(body []byte) (*EnclaveIdentity, error) {
 	}
 	e.MiscSelect, e.MiscSelectMask = binary.LittleEndian.Uint32(misc[:]), binary.LittleEndian.Uint32(mask[:])
 	var err error
-	e.Levels, err = readSVNLevels(j.TCBLevels)
+	e.Levels, err = readSVNLevels(j.ID, j.TCBLevels)
 	if err != nil {
 		return nil, err
 	}

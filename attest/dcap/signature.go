@@ -11,16 +11,24 @@ import (
 	"fmt"
 )
 
+// scratch holds what the standard library's verification makes escape to the heap.
+type scratch struct {
+	der   [72]byte // SEQUENCE { INTEGER r, INTEGER s }, at most 2 + 2·(2 + 33) bytes
+	point [65]byte
+}
+
 // verifyRaw checks an ECDSA P-256 signature in the form r || s over SHA-256(message).
-func verifyRaw(key *ecdsa.PublicKey, message []byte, sig *[64]byte) bool {
+func (s *scratch) verifyRaw(key *ecdsa.PublicKey, message []byte, sig *[64]byte) bool {
 	digest := sha256.Sum256(message)
-	// SEQUENCE { INTEGER r, INTEGER s }, at most 2 + 2·(2 + 33) bytes.
-	var der [72]byte
 	n := 2
-	n += putInteger(der[n:], sig[:32])
-	n += putInteger(der[n:], sig[32:])
-	der[0], der[1] = 0x30, byte(n-2)
-	return ecdsa.VerifyASN1(key, digest[:], der[:n])
+	n += putInteger(s.der[n:], sig[:32])
+	n += putInteger(s.der[n:], sig[32:])
+	s.der[0], s.der[1] = 0x30, byte(n-2)
+	return ecdsa.VerifyASN1(key, digest[:], s.der[:n])
+}
+
+func verifyRaw(key *ecdsa.PublicKey, message []byte, sig *[64]byte) bool {
+	return new(scratch).verifyRaw(key, message, sig)
 }
 
 // putInteger writes the big-endian number b as a DER INTEGER.
@@ -29,17 +37,16 @@ func putInteger(out, b []byte) int {
 		b = b[1:]
 	}
 	pad := int(b[0] >> 7)
-	out[0], out[1] = 0x02, byte(len(b)+pad)
+	out[0], out[1], out[2] = 0x02, byte(len(b)+pad), 0
 	copy(out[2+pad:], b)
 	return 2 + pad + len(b)
 }
 
 // publicKey reads x || y of a point on P-256.
-func publicKey(xy *[64]byte) (*ecdsa.PublicKey, error) {
-	var point [65]byte
-	point[0] = 4
-	copy(point[1:], xy[:])
-	key, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point[:])
+func (s *scratch) publicKey(xy *[64]byte) (*ecdsa.PublicKey, error) {
+	s.point[0] = 4
+	copy(s.point[1:], xy[:])
+	key, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), s.point[:])
 	if err != nil {
 		return nil, errors.New("the attestation key is no point on P-256")
 	}

@@ -43,7 +43,7 @@ func (m *TDXModule) read(j *tdxModuleJSON) error {
 		return nil
 	}
 	var err error
-	m.Levels, err = readSVNLevels(j.TCBLevels)
+	m.Levels, err = readSVNLevels(j.ID, j.TCBLevels)
 	return err
 }
 
@@ -119,6 +119,8 @@ type IdentityLevel struct {
 	Date       time.Time
 	Status     string
 	Advisories []string
+
+	label string // for the rule
 }
 
 type svnLevelsJSON struct {
@@ -130,7 +132,7 @@ type svnLevelsJSON struct {
 	AdvisoryIDs []string  `json:"advisoryIDs"`
 }
 
-func readSVNLevels(list []svnLevelsJSON) ([]IdentityLevel, error) {
+func readSVNLevels(id string, list []svnLevelsJSON) ([]IdentityLevel, error) {
 	if len(list) == 0 || len(list) > maxLevels {
 		return nil, fmt.Errorf("%d TCB levels, wanted 1 to %d", len(list), maxLevels)
 	}
@@ -143,7 +145,8 @@ func readSVNLevels(list []svnLevelsJSON) ([]IdentityLevel, error) {
 		if err := checkStatus(l.TCBStatus); err != nil {
 			return nil, fmt.Errorf("TCB level %d: %w", i+1, err)
 		}
-		levels = append(levels, IdentityLevel{*l.TCB.ISVSVN, l.TCBDate, l.TCBStatus, l.AdvisoryIDs})
+		label := fmt.Sprintf("%s, level of ISVSVN %d", id, *l.TCB.ISVSVN)
+		levels = append(levels, IdentityLevel{*l.TCB.ISVSVN, l.TCBDate, l.TCBStatus, l.AdvisoryIDs, label})
 	}
 	return levels, nil
 }

@@ -209,12 +209,20 @@ func (a anchor) readIssuers(pem []byte) ([]*x509.Certificate, error) {
 
 // chain returns the PCK chain of a quote: its own, or the collateral's.
 func (v *Verifier) chain(q *Quote) (*pckChain, error) {
+	id := chainID{q.CertType, sha256.Sum256(q.CertData)}
+	if p := v.remembered(id); p != nil {
+		return p, nil
+	}
+	p, err := v.readChain(q)
+	if err == nil {
+		v.remember(id, p)
+	}
+	return p, err
+}
+
+func (v *Verifier) readChain(q *Quote) (*pckChain, error) {
 	switch q.CertType {
 	case CertPCKLeaf, CertPCKChain:
-		id := chainID{q.CertType, sha256.Sum256(q.CertData)}
-		if p := v.remembered(id); p != nil {
-			return p, nil
-		}
 		certs, err := parseChain(q.CertData)
 		if err != nil {
 			return nil, fmt.Errorf("certification data of the quote: %w", err)
@@ -226,9 +234,7 @@ func (v *Verifier) chain(q *Quote) (*pckChain, error) {
 			}
 			more = append(more[:len(more):len(more)], v.pckChain...)
 		}
-		p := v.newChain(certs, more)
-		v.remember(id, p)
-		return p, nil
+		return v.newChain(certs, more), nil
 	case CertPPIDPlain, CertPPIDRSA2048, CertPPIDRSA3072:
 		if v.pckErr != nil {
 			return nil, &adviceError{

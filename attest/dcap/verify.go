@@ -1,6 +1,7 @@
 package dcap
 
 import (
+	"crypto/ecdsa"
 	"errors"
 	"fmt"
 	"strconv"
@@ -50,6 +51,7 @@ type check struct {
 	module   *IdentityLevel // of the TDX module
 	qe       *IdentityLevel
 	tcb      attest.TCB
+	scratch  scratch
 }
 
 // rule appends a rule that holds when err is nil.
@@ -274,11 +276,10 @@ func (c *check) tdxModule() {
 		case version == 0:
 			seen = "version 0, judged by the TDX components of its TCB"
 		default:
-			c.tcb.Module = NotSupported
+			c.tcb.Module, seen = NotSupported, m.ID
 			if c.module = m.Match(svn); c.module != nil {
-				c.tcb.Module = c.module.Status
+				c.tcb.Module, seen = c.module.Status, c.module.label
 			}
-			seen = m.ID + ", ISVSVN " + strconv.Itoa(int(svn))
 		}
 	}
 	c.rule("tdx_module", "a TDX module that the TCB info names", seen, err, "is this machine's TDX module Intel's? Update it, and launch the TD again")
@@ -308,37 +309,53 @@ func (c *check) qeIdentity() {
 	if b.ID != id {
 		err = errors.Join(err, &adviceError{fmt.Errorf("the identity is of enclave %q, wanted %q", b.ID, id), adviceCollateral})
 	}
+	seen = b.ID
 	if err == nil {
 		c.tcb.QE = NotSupported
 		if c.qe = b.Match(c.q.QEReport.ISVSVN); c.qe != nil {
-			c.tcb.QE = c.qe.Status
+			c.tcb.QE, seen = c.qe.Status, c.qe.label
 		}
 	}
-	c.rule("qe_identity", "the quoting enclave of the QE identity",
-		"ISVSVN "+strconv.Itoa(int(c.q.QEReport.ISVSVN)), err, adviceTampered)
+	c.rule("qe_identity", "the quoting enclave of the QE identity", seen, err, adviceTampered)
 }
 
 func (c *check) signatures() {
-	var err error
-	if c.pck == nil || c.pck.key == nil {
-		err = errNoPCK
-	} else if report := c.q.QEReport.Bytes(); !verifyRaw(c.pck.key, report[:], &c.q.QEReportSignature) {
-		err = errors.New("the signature does not match")
-	}
-	c.rule("qe_report_signature", "a QE report signed by the PCK key", "signed", err, adviceTampered)
+	key, qeErr, keyErr := c.attestationKey()
+	c.rule("qe_report_signature", "a QE report signed by the PCK key", "signed", qeErr, adviceTampered)
 
-	err = nil
+	var err error
 	if want := c.q.QEReportData(); c.q.QEReport.ReportData != want {
 		err = fmt.Errorf("report data %x…", c.q.QEReport.ReportData[:8])
 	}
 	c.rule("qe_report_data", "a QE report that holds the hash of the attestation key", "the hash of this quote's attestation key", err, adviceTampered)
 
-	key, err := publicKey(&c.q.AttestationKey)
-	if err == nil && !verifyRaw(key, c.signed, &c.q.Signature) {
-		err = errors.New("the signature does not match")
+	if err = keyErr; err == nil && !c.scratch.verifyRaw(key, c.signed, &c.q.Signature) {
+		err = errNoMatch
 	}
 	c.rule("quote_signature", "a quote signed by the attestation key", "signed", err, adviceTampered)
 }
+
+// attestationKey reads the attestation key and checks the PCK key's signature
+// over the QE report, unless the same was done before.
+func (c *check) attestationKey() (key *ecdsa.PublicKey, qeErr, keyErr error) {
+	if c.pck == nil || c.pck.key == nil {
+		key, keyErr = c.scratch.publicKey(&c.q.AttestationKey)
+		return key, errNoPCK, keyErr
+	}
+	id := attestationID(c.q)
+	if key = c.pck.attested.find(id); key != nil {
+		return key, nil, nil
+	}
+	if report := c.q.QEReport.Bytes(); !c.scratch.verifyRaw(c.pck.key, report[:], &c.q.QEReportSignature) {
+		qeErr = errNoMatch
+	}
+	if key, keyErr = c.scratch.publicKey(&c.q.AttestationKey); keyErr == nil && qeErr == nil {
+		c.pck.attested.add(id, key)
+	}
+	return key, qeErr, keyErr
+}
+
+var errNoMatch = errors.New("the signature does not match")
 
 // overall converges the statuses of platform, TDX module and quoting enclave.
 func (c *check) overall() string {

@@ -35,6 +35,8 @@ type world struct {
 	revokedPCK, revokedByRoot             []*big.Int
 	editPCK, editCA, editSigner, editRoot func(*x509.Certificate)
 	version                               int // of the TCB info
+	tdx                                   bool
+	modules                               []map[string]any // with tdx
 }
 
 func newKey(t testing.TB) *ecdsa.PrivateKey {
@@ -159,12 +161,19 @@ func (w *world) tcbInfo() map[string]any {
 	if w.version == 2 {
 		delete(m, "id")
 	}
+	if w.tdx {
+		m["id"], m["tdxModule"], m["tdxModuleIdentities"] = "TDX", tdModule(""), w.modules
+	}
 	return m
 }
 
 func (w *world) qeIdentity() map[string]any {
+	id := "QE"
+	if w.tdx {
+		id = "TD_QE"
+	}
 	return map[string]any{
-		"id": "QE", "version": 2, "issueDate": now.AddDate(0, 0, -1), "nextUpdate": now.AddDate(0, 0, 29),
+		"id": id, "version": 2, "issueDate": now.AddDate(0, 0, -1), "nextUpdate": now.AddDate(0, 0, 29),
 		"tcbEvaluationDataNumber": w.evaluation + 1, "miscselect": "00000000", "miscselectMask": "FFFFFFFF",
 		"attributes": "11000000000000000000000000000000", "attributesMask": "FBFFFFFFFFFFFFFF0000000000000000",
 		"mrsigner": hex.EncodeToString(make([]byte, 31)) + "07", "isvprodid": 1, "tcbLevels": w.qeLevels,
