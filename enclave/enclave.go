@@ -24,6 +24,17 @@ type TEE interface {
 	Close() error
 }
 
+// LocalReporter is a TEE whose programs can prove themselves to another program of
+// the same machine, as SGX does with EREPORT. Its quoting enclave is such a
+// program; the node agent's call /v1/enclave/attest is the way to it.
+type LocalReporter interface {
+	// Report returns an SGX REPORT (432 bytes) over b for the program that a TARGETINFO (512
+	// bytes) names. Its report data are b.ReportData, as those of evidence.
+	Report(ctx context.Context, target []byte, b *attest.Binding) ([]byte, error)
+	// VerifyReport returns nil when report was made for this program on this machine.
+	VerifyReport(ctx context.Context, report []byte) error
+}
+
 // SealRequest names a sealing key (security decision S15).
 type SealRequest struct {
 	// BySigner binds the key to signer and product id instead of the measurement. The TEE

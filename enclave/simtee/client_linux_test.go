@@ -239,3 +239,41 @@ func BenchmarkEvidence(b *testing.B) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "quotes/s")
 	b.ReportMetric(float64(info.Size())/(1<<20), "MB_program")
 }
+
+func TestLocalReports(t *testing.T) {
+	t.Parallel()
+	if inOwnProcess(t) {
+		return
+	}
+	s := inProcess(t)
+	c := s.measured(t)
+	defer c.Close()
+	ctx := t.Context()
+	report, err := c.Report(ctx, s.platform.TargetInfo(), binding(attest.PurposeApp))
+	if err != nil {
+		t.Fatal(err)
+	}
+	quote, err := s.platform.QuoteReport(report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := verify(t, quote, s.authority); !r.OK() || string(r.Claims.Measurement) != string(s.measurement[:]) {
+		t.Errorf("%s, measurement %x", failed(r), r.Claims.Measurement)
+	}
+	answer, err := s.platform.AnswerReport(report, [32]byte{1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.VerifyReport(ctx, answer); err != nil {
+		t.Error(err)
+	}
+	wantRule(t, "a report for the quoting enclave", "report_mac", c.VerifyReport(ctx, report))
+	wantRule(t, "no report", "report_format", c.VerifyReport(ctx, nil))
+	_, err = c.Report(ctx, s.platform.TargetInfo(), binding(attest.PurposeNode))
+	wantRule(t, "report of the node itself", "purpose", err)
+	_, err = c.Report(ctx, nil, binding(attest.PurposeApp))
+	wantRule(t, "no target", "target_info", err)
+	if _, err := c.Report(ctx, s.platform.TargetInfo(), &attest.Binding{}); err == nil {
+		t.Error("a report over nothing stated")
+	}
+}

@@ -249,6 +249,10 @@ func (c *connection) lend(r *proto.Request) (*proto.Reply, error) {
 		key, err := c.server.platform.sealKey(*c.caller, request)
 		return &proto.Reply{Key: key}, err
 	}
+	if r.Op == proto.OpVerify {
+		_, err := c.server.platform.checkReport(r.Report, targetOf(c.caller.body([attest.ReportDataSize]byte{})))
+		return &proto.Reply{}, err
+	}
 	b, err := attest.ParseBinding(r.Binding)
 	if err != nil {
 		return nil, &RefusedError{Rule: "binding", Wanted: "a binding in DER", Seen: err.Error()}
@@ -259,6 +263,10 @@ func (c *connection) lend(r *proto.Request) (*proto.Reply, error) {
 		return nil, &RefusedError{
 			Rule: "purpose", Wanted: "app-tls, atls, ledger-member or app", Seen: string(b.Purpose), Advice: "evidence of the node itself is the node agent's to ask for",
 		}
+	}
+	if r.Op == proto.OpReport {
+		report, err := c.server.platform.programReport(*c.caller, r.Target, b)
+		return &proto.Reply{Report: report}, err
 	}
 	quote, err := c.server.platform.quote(*c.caller, b)
 	if errors.Is(err, ErrNotProvisioned) {

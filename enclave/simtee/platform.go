@@ -174,18 +174,6 @@ func (p *Platform) NodeEvidence(ctx context.Context, b *attest.Binding) ([]byte,
 	}, b)
 }
 
-// TargetInfo returns the 512-byte TARGETINFO of the quoting enclave (Intel SDM
-// vol. 3D, table 36-22).
-func (p *Platform) TargetInfo() []byte {
-	r := authority.QEReport()
-	raw := r.Bytes()
-	b := make([]byte, 512)
-	copy(b, r.MREnclave[:])
-	copy(b[32:48], raw[48:64]) // ATTRIBUTES
-	copy(b[52:56], raw[16:20]) // MISCSELECT
-	return b
-}
-
 // identity is what the simulated CPU knows of a program.
 type identity struct {
 	measurement, signer [32]byte
@@ -223,8 +211,27 @@ func newQuotingEnclave(p *Platform, key *ecdsa.PrivateKey) (quotingEnclave, erro
 	return q, nil
 }
 
+// body is the report body of a program that asks for a statement over data.
+func (id identity) body(data [attest.ReportDataSize]byte) *dcap.ReportBody {
+	return &dcap.ReportBody{
+		CPUSVN:     authority.CPUSVN(),
+		Flags:      id.flags | dcap.FlagInit,
+		XFRM:       id.xfrm,
+		MREnclave:  id.measurement,
+		MRSigner:   id.signer,
+		ISVProdID:  id.prodID,
+		ISVSVN:     id.svn,
+		ReportData: data,
+	}
+}
+
 // quote signs b for a program.
 func (p *Platform) quote(id identity, b *attest.Binding) ([]byte, error) {
+	return p.sign(id.body(b.ReportData()))
+}
+
+// sign makes a quote of a report body that this platform made itself.
+func (p *Platform) sign(body *dcap.ReportBody) ([]byte, error) {
 	chain := p.pckChain()
 	if len(chain) == 0 {
 		return nil, ErrNotProvisioned
@@ -237,16 +244,7 @@ func (p *Platform) quote(id identity, b *attest.Binding) ([]byte, error) {
 			PCESVN:     authority.PCESVN,
 			QEVendorID: dcap.IntelQEVendorID(),
 		},
-		Report: dcap.ReportBody{
-			CPUSVN:     authority.CPUSVN(),
-			Flags:      id.flags | dcap.FlagInit,
-			XFRM:       id.xfrm,
-			MREnclave:  id.measurement,
-			MRSigner:   id.signer,
-			ISVProdID:  id.prodID,
-			ISVSVN:     id.svn,
-			ReportData: b.ReportData(),
-		},
+		Report:            *body,
 		AttestationKey:    p.qe.public,
 		QEReport:          p.qe.report,
 		QEReportSignature: p.qe.signature,

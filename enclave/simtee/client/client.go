@@ -53,7 +53,10 @@ type Client struct {
 	closed  chan struct{}
 }
 
-var _ enclave.TEE = (*Client)(nil)
+var (
+	_ enclave.TEE           = (*Client)(nil)
+	_ enclave.LocalReporter = (*Client)(nil)
+)
 
 // ErrClosed is returned by every call after Close.
 var ErrClosed = errors.New("simulated TEE: connection is closed")
@@ -118,6 +121,29 @@ func (c *Client) SealKey(ctx context.Context, s enclave.SealRequest) ([]byte, er
 		return nil, fmt.Errorf("simulated TEE: sealing key has %d bytes, wanted 32", len(r.Key))
 	}
 	return r.Key, nil
+}
+
+// Report implements [enclave.LocalReporter]: it returns a REPORT of 432 bytes over
+// b for the program that target, a TARGETINFO of 512 bytes, names.
+func (c *Client) Report(ctx context.Context, target []byte, b *attest.Binding) ([]byte, error) {
+	der, err := b.MarshalDER()
+	if err != nil {
+		return nil, err
+	}
+	r, err := c.do(ctx, &proto.Request{Op: proto.OpReport, Binding: der, Target: target}, nil)
+	if err != nil {
+		return nil, err
+	}
+	if len(r.Report) != proto.ReportSize {
+		return nil, fmt.Errorf("simulated TEE: report has %d bytes, wanted %d", len(r.Report), proto.ReportSize)
+	}
+	return r.Report, nil
+}
+
+// VerifyReport implements [enclave.LocalReporter].
+func (c *Client) VerifyReport(ctx context.Context, report []byte) error {
+	_, err := c.do(ctx, &proto.Request{Op: proto.OpVerify, Report: report}, nil)
+	return err
 }
 
 // Close ends the connection. The process cannot be measured again by the same

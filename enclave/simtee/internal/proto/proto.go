@@ -8,6 +8,10 @@
 //	server: {"version":1,"challenge":…,"evidence":…}
 //	client: {"op":"seal_key","challenge":…,"seal":{…}}
 //	server: {"version":1,"challenge":…,"key":…}
+//	client: {"op":"report","challenge":…,"binding":…,"target_info":…}
+//	server: {"version":1,"challenge":…,"report":…}
+//	client: {"op":"verify_report","challenge":…,"report":…}
+//	server: {"version":1,"challenge":…}
 //
 // Every request repeats the challenge of the message before it. The server
 // looks at the program behind the socket before it sends a challenge and again
@@ -35,11 +39,19 @@ const (
 	ChallengeSize = 32
 )
 
+// Lengths of SGX structures in bytes (Intel SDM vol. 3D, tables 36-21 and 36-22).
+const (
+	ReportSize     = 432
+	TargetInfoSize = 512
+)
+
 // Operations.
 const (
 	OpMeasure  = "measure"
 	OpEvidence = "evidence"
 	OpSealKey  = "seal_key"
+	OpReport   = "report"
+	OpVerify   = "verify_report"
 )
 
 // Request is what a client sends. Byte strings are base64.
@@ -47,8 +59,10 @@ type Request struct {
 	Op        string `json:"op"`
 	Challenge []byte `json:"challenge"`
 	Sigstruct []byte `json:"sigstruct,omitempty"` // measure
-	Binding   []byte `json:"binding,omitempty"`   // evidence: attest.Binding in DER
+	Binding   []byte `json:"binding,omitempty"`   // evidence, report: attest.Binding in DER
 	Seal      *Seal  `json:"seal,omitempty"`      // seal_key
+	Target    []byte `json:"target_info,omitempty"`
+	Report    []byte `json:"report,omitempty"` // verify_report
 }
 
 // Seal is enclave.SealRequest.
@@ -65,6 +79,7 @@ type Reply struct {
 	Challenge []byte        `json:"challenge,omitempty"`
 	Evidence  []byte        `json:"evidence,omitempty"`
 	Key       []byte        `json:"key,omitempty"`
+	Report    []byte        `json:"report,omitempty"`
 	Refused   *RefusedError `json:"refused,omitempty"`
 }
 
@@ -106,10 +121,15 @@ func DecodeRequest(b []byte) (*Request, error) {
 		if r.Seal == nil || len(r.Seal.KeyID) != 32 {
 			return nil, errors.New("seal_key wants a key id of 32 bytes")
 		}
+	case OpReport:
+		want.Binding, want.Target = r.Binding, r.Target
+	case OpVerify:
+		want.Report = r.Report
 	default:
 		return nil, fmt.Errorf("operation %q is not known", r.Op)
 	}
-	if len(r.Sigstruct) != len(want.Sigstruct) || len(r.Binding) != len(want.Binding) || r.Seal != want.Seal {
+	if len(r.Sigstruct) != len(want.Sigstruct) || len(r.Binding) != len(want.Binding) || r.Seal != want.Seal ||
+		len(r.Target) != len(want.Target) || len(r.Report) != len(want.Report) {
 		return nil, fmt.Errorf("a member does not belong to operation %q", r.Op)
 	}
 	return &r, nil

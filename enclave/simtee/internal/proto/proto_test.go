@@ -24,6 +24,8 @@ func good(t testing.TB) [][]byte {
 		request(t, func(r *Request) { r.Op, r.Sigstruct = OpMeasure, make([]byte, 1808) }),
 		request(t, func(r *Request) { r.Op, r.Binding = OpEvidence, []byte{1} }),
 		request(t, func(r *Request) { r.Op, r.Seal = OpSealKey, &Seal{KeyID: make([]byte, 32)} }),
+		request(t, func(r *Request) { r.Op, r.Binding, r.Target = OpReport, []byte{1}, make([]byte, TargetInfoSize) }),
+		request(t, func(r *Request) { r.Op, r.Report = OpVerify, make([]byte, ReportSize) }),
 	}
 }
 
@@ -47,8 +49,10 @@ func TestDecodeRequest(t *testing.T) {
 		"member twice, by case": strings.Replace(evidence, "{", `{"OP":"evidence",`, 1),
 		"nested member twice":   `{"op":"seal_key","challenge":"","seal":{"svn":1,"svn":2}}`,
 		"wrong type":            strings.Replace(evidence, `"evidence"`, "1", 1),
-		"unknown operation":     strings.Replace(evidence, `"evidence"`, `"report"`, 1),
+		"unknown operation":     strings.Replace(evidence, `"evidence"`, `"sign"`, 1),
 		"foreign member":        strings.Replace(evidence, "{", `{"sigstruct":"AAAA",`, 1),
+		"foreign target":        strings.Replace(evidence, "{", `{"target_info":"AAAA",`, 1),
+		"foreign report":        strings.Replace(evidence, "{", `{"report":"AAAA",`, 1),
 		"short challenge":       `{"op":"evidence","challenge":"AAAA","binding":"AAAA"}`,
 		"short key id":          string(request(t, func(r *Request) { r.Op, r.Seal = OpSealKey, &Seal{KeyID: []byte{1}} })),
 		"no seal":               string(request(t, func(r *Request) { r.Op = OpSealKey })),
