@@ -3,6 +3,7 @@ package dcap
 import (
 	"bytes"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -19,35 +20,46 @@ func flipAll(data []byte, try func(i int, flipped []byte)) {
 
 func TestFlipEveryByteOfQuote(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	v := NewVerifier(w.root, w.collateral(), false)
-	raw := w.seal(w.quote())
-	if r, err := v.Verify(raw, now); err != nil || !r.OK() {
-		t.Fatalf("the honest quote was refused: %v", err)
+	for name, kind := range kinds {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, q := kind(t)
+			q.CertData = append(q.CertData, 0) // as Intel's library ends it
+			v := NewVerifier(w.root, w.collateral(), false)
+			raw := w.seal(q)
+			if r, err := v.Verify(raw, now); err != nil || !r.OK() {
+				t.Fatalf("the honest quote was refused: %v", err)
+			}
+			flipAll(raw, func(i int, flipped []byte) {
+				if r, err := v.Verify(flipped, now); err == nil && r.OK() {
+					t.Errorf("byte %d of the quote changed from %#02x to %#02x, accepted", i, raw[i], flipped[i])
+				}
+			})
+		})
 	}
-	flipAll(raw, func(i int, flipped []byte) {
-		if r, err := v.Verify(flipped, now); err == nil && r.OK() {
-			t.Errorf("byte %d of the quote changed from %#02x to %#02x, accepted", i, raw[i], flipped[i])
-		}
-	})
 }
 
 func TestTruncateQuoteAtEveryLength(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	v := NewVerifier(w.root, w.collateral(), false)
-	raw := w.seal(w.quote())
-	for n := range raw {
-		if r, err := v.Verify(raw[:n], now); err == nil && r.OK() {
-			t.Errorf("accepted at %d of %d bytes", n, len(raw))
-		}
-	}
-	long := append(bytes.Clone(raw), make([]byte, 3065)...)
-	if r, err := v.Verify(long, now); err != nil || !r.OK() {
-		t.Errorf("bytes after the quote refused: %v", err)
-	}
-	if _, err := v.Verify(append(long, make([]byte, MaxQuoteSize)...), now); err == nil {
-		t.Error("an oversized buffer was read")
+	for name, kind := range kinds {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, q := kind(t)
+			v := NewVerifier(w.root, w.collateral(), false)
+			raw := w.seal(q)
+			for n := range raw {
+				if r, err := v.Verify(raw[:n:n], now); err == nil && r.OK() {
+					t.Errorf("accepted at %d of %d bytes", n, len(raw))
+				}
+			}
+			long := append(bytes.Clone(raw), make([]byte, 3065)...)
+			if r, err := v.Verify(long, now); err != nil || !r.OK() {
+				t.Errorf("bytes after the quote refused: %v", err)
+			}
+			if _, err := v.Verify(append(long, make([]byte, MaxQuoteSize)...), now); err == nil {
+				t.Error("an oversized buffer was read")
+			}
+		})
 	}
 }
 
@@ -59,6 +71,7 @@ func TestFlipEveryByteOfCollateral(t *testing.T) {
 	ppid.CertType, ppid.CertData = CertPPIDRSA3072, make([]byte, 404)
 	withoutChain := w.seal(ppid)
 	chain := pemOf(w.pck, w.ca, w.root)
+	td := newTDWorld(t)
 	cases := map[string]struct {
 		quote []byte
 		item  func(c *Collateral) *[]byte
@@ -72,10 +85,19 @@ func TestFlipEveryByteOfCollateral(t *testing.T) {
 		"RootCRL":         {raw, func(c *Collateral) *[]byte { return &c.RootCRL }},
 		"PCKChain":        {withoutChain, func(c *Collateral) *[]byte { return &c.PCKChain }},
 	}
+	tdQuote, tdHonest := td.seal(td.tdQuote(Version5, true)), td.collateral()
+	for _, name := range []string{"TCBInfo", "QEIdentity"} {
+		tc := cases[name]
+		tc.quote = tdQuote
+		cases["TDX "+name] = tc
+	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c := *honest
+			c, w := *honest, w
+			if strings.HasPrefix(name, "TDX ") {
+				c, w = *tdHonest, td
+			}
 			if name == "PCKChain" {
 				c.PCKChain = chain
 			}

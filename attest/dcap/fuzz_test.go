@@ -10,10 +10,12 @@ import (
 
 func FuzzParseQuote(f *testing.F) {
 	w := newWorld(f)
-	q := w.quote()
-	f.Add(w.seal(q))
-	q.CertType, q.CertData, q.AuthData = CertPPIDRSA3072, make([]byte, 404), nil
-	f.Add(append(w.seal(q), 1, 2, 3))
+	for _, kind := range kinds {
+		_, q := kind(f)
+		f.Add(w.seal(q))
+		q.CertType, q.CertData, q.AuthData = CertPPIDRSA3072, make([]byte, 404), nil
+		f.Add(append(w.seal(q), 1, 2, 3))
+	}
 	f.Add(make([]byte, MinQuoteSize))
 	v := NewVerifier(w.root, w.collateral(), false)
 	f.Fuzz(func(t *testing.T, raw []byte) {
@@ -21,12 +23,30 @@ func FuzzParseQuote(f *testing.F) {
 		if err != nil {
 			return
 		}
+		if !Recognise(raw) {
+			t.Fatal("parsed, but not recognised")
+		}
 		again, err := q.Marshal()
 		if err != nil || !bytes.Equal(again, raw[:len(raw)-q.Trailing]) {
 			t.Fatalf("marshal differs: %v", err)
 		}
+		if signed := q.SignedBytes(); !bytes.Equal(signed, raw[:len(signed)]) || len(signed) != q.signedSize() {
+			t.Fatal("other signed bytes")
+		}
+		_, _ = q.PCK()
 		if _, err := v.Verify(raw, now); err != nil {
 			t.Fatalf("parsed, but: %v", err)
+		}
+	})
+}
+
+func FuzzParseTDReport(f *testing.F) {
+	w := newTDWorld(f)
+	f.Add(w.tdQuote(Version4, false).TD.Bytes())
+	f.Add(w.tdQuote(Version5, true).TD.Bytes())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if r, err := ParseTDReport(b); err == nil && !bytes.Equal(r.Bytes(), b) {
+			t.Fatal("bytes differ")
 		}
 	})
 }
@@ -62,6 +82,10 @@ func FuzzTCBInfo(f *testing.F) {
 	w.version, w.levels = 2, []map[string]any{levelV2([16]byte{1}, 2, UpToDate)}
 	f.Add(w.signJSON("tcbInfo", w.tcbInfo()))
 	f.Add([]byte(`{"tcbInfo":{},"signature":""}`))
+	td := newTDWorld(f)
+	f.Add(td.signJSON("tcbInfo", td.tcbInfo()))
+	body, _, _ := splitSigned(td.signJSON("tcbInfo", td.tcbInfo()), "tcbInfo")
+	f.Add([]byte(body))
 	f.Fuzz(func(_ *testing.T, data []byte) {
 		fuzzSigned(data, "tcbInfo", ParseTCBInfo)
 	})

@@ -6,15 +6,14 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 )
 
-const maxChainCerts = 8
+const maxChainCerts = 4
 
 // parseChain reads certificates in PEM, first to last. Unlike encoding/pem it
-// refuses anything between and around the blocks but white space and a final
-// NUL, and base64 that is not canonical: there is one way to carry a chain.
+// refuses anything between and around the blocks but line ends and a final NUL,
+// and base64 that is not canonical: there is one way to carry a chain.
 func parseChain(data []byte) ([]*x509.Certificate, error) {
 	if len(data) > maxCertData {
 		return nil, fmt.Errorf("%d bytes of PEM, at most %d allowed", len(data), maxCertData)
@@ -46,7 +45,7 @@ func parseChain(data []byte) ([]*x509.Certificate, error) {
 
 // nextPEM reads one PEM block of the given type at the start of data; nil at the end.
 func nextPEM(data []byte, kind string) (der, rest []byte, err error) {
-	data = bytes.TrimLeft(data, " \t\r\n")
+	data = bytes.TrimLeft(data, "\r\n")
 	if len(data) == 0 || len(data) == 1 && data[0] == 0 {
 		return nil, nil, nil
 	}
@@ -70,7 +69,7 @@ func nextPEM(data []byte, kind string) (der, rest []byte, err error) {
 
 func isHex(b []byte) bool {
 	for _, c := range b {
-		if !strings.ContainsRune("0123456789abcdefABCDEF", rune(c)) {
+		if (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'f') {
 			return false
 		}
 	}

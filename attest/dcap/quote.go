@@ -31,7 +31,7 @@ const (
 	descriptorSize = 2 + 4 // of the body, in version 5
 	minQEPart      = ReportBodySize + 64 + 2 + certHeader
 	certHeader     = 2 + 4
-	maxCertData    = 32 << 10
+	maxCertData    = 16 << 10
 )
 
 // Values of the header's fields.

@@ -53,7 +53,7 @@ func (s *scratch) publicKey(xy *[64]byte) (*ecdsa.PublicKey, error) {
 	return key, nil
 }
 
-const maxSignedJSON = 256 << 10
+const maxSignedJSON = 128 << 10
 
 // splitSigned takes {"<member>":body,"signature":"hex"} apart without
 // re-encoding the body: the signature covers its exact bytes. Other members,
