@@ -6,7 +6,7 @@ GOENV := CGO_ENABLED=0 GOAMD64=v1 GOFLAGS=
 # The guest must come out the same from every checkout: no paths, no version stamp, no build id.
 GUESTFLAGS := -trimpath -buildvcs=false -ldflags "-s -w -buildid="
 
-.PHONY: help build demo test test-all test-fast test-evidence bench fuzz lint tidy-check guest-check clean tools
+.PHONY: help build demo test test-all test-fast test-evidence bench bench-attest fuzz lint tidy-check guest-check clean tools
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -47,6 +47,9 @@ test-fast: tools ## the fast tests only; those that need a service skip
 test-evidence: tools ## the verifier against real hardware's evidence in ../shared (HITOKU_EVIDENCE names another folder)
 	@dir=$${HITOKU_EVIDENCE:-$(CURDIR)/../shared/evidence}; [ -d "$$dir" ] || { echo "make: no evidence in $$dir; HITOKU_EVIDENCE names the folder"; exit 1; }
 	go test -count=1 ./attest/... ./measure/... ./internal/verify/...
+
+bench-attest: tools ## the verifiers of attest/ beside their peers in Go, on real evidence
+	@cd bench && go run .
 
 bench: build ## benchmarks, each as a ratio within one run
 	@./test/bench/run.sh

@@ -10,6 +10,7 @@ unformatted=$(gofmt -l $files)
 [ -z "$unformatted" ] || say "not formatted: $unformatted"
 go vet ./... || say "go vet found something"
 go vet -tags e2e ./test/... || say "go vet found something in the end-to-end tests"
+(cd bench && go vet ./... && go mod tidy -diff >/dev/null) || say "bench/, the module of benchmarks beside peers, does not build or is not tidy"
 cp go.mod go.sum "${tmp:=$(mktemp -d)}"
 go mod tidy -diff >/dev/null || say "go mod tidy would change go.mod or go.sum"
 for f in $files; do
