@@ -170,6 +170,7 @@ func (tx *Tx) PutDeployment(ctx context.Context, d *Deployment) error { return p
 
 // LoggedIn notes the time of a user's last log-in.
 func (tx *Tx) LoggedIn(ctx context.Context, user string, at time.Time) error {
+	tx.wrote = true
 	res, err := tx.q.ExecContext(ctx, "UPDATE users SET last_login_at = $1 WHERE id = $2", at.UnixMicro(), user)
 	return changedOne(res, err)
 }
@@ -192,6 +193,7 @@ func (tx *Tx) Purge(ctx context.Context, before time.Time) error {
 
 // InterruptConversions marks the conversions that still run as failed: whoever ran them is gone.
 func (tx *Tx) InterruptConversions(ctx context.Context, at time.Time) error {
+	tx.wrote = true
 	_, err := tx.q.ExecContext(ctx, "UPDATE conversions SET status = $1, failure = $2, updated_at = $3 WHERE status = $4",
 		ConversionFailed, "the manager stopped before it was done; start the conversion again", at.UnixMicro(), ConversionRunning)
 	return classify(err)

@@ -100,17 +100,12 @@ func (tx *Tx) Audit(ctx context.Context, e *Event) error {
 	if _, err := tx.s.guard.state(); err != nil && len(tx.touched) > 0 {
 		return fmt.Errorf("%s %s cannot be changed: %w", tx.touched[0].Kind, tx.touched[0].ID, err)
 	}
-	if _, err := tx.q.ExecContext(ctx, "UPDATE audit_head SET count = count + 1 WHERE id = 1"); err != nil {
+	if err := tx.q.QueryRowContext(ctx, "UPDATE audit_head SET count = count + 1 WHERE id = 1 RETURNING count").Scan(&e.Seq); err != nil {
 		return fmt.Errorf("audit log: %w", classify(err))
 	}
-	if err := tx.q.QueryRowContext(ctx, "SELECT count FROM audit_head WHERE id = 1").Scan(&e.Seq); err != nil {
-		return fmt.Errorf("audit log: %w", classify(err))
-	}
-	var previous []byte
-	if e.Seq > 1 {
-		if err := tx.q.QueryRowContext(ctx, "SELECT hash FROM audit_events WHERE seq = $1", e.Seq-1).Scan(&previous); err != nil {
-			return fmt.Errorf("audit log: event %d: %w", e.Seq-1, classify(err))
-		}
+	previous, err := tx.eventHash(ctx, e.Seq-1)
+	if err != nil {
+		return err
 	}
 	id, err := uuid.NewRandomFromReader(tx.s.opts.Rand)
 	if err != nil {
@@ -133,6 +128,23 @@ func (tx *Tx) Audit(ctx context.Context, e *Event) error {
 	tx.touched = nil
 	tx.events = append(tx.events, e)
 	return nil
+}
+
+// eventHash returns the hash of an event, nil for the one before the first.
+func (tx *Tx) eventHash(ctx context.Context, seq int64) (hash []byte, err error) {
+	if seq == 0 {
+		return nil, nil
+	}
+	if n := len(tx.events); n > 0 && tx.events[n-1].Seq == seq {
+		return tx.events[n-1].hash, nil
+	}
+	if hash = tx.s.guard.last(seq); hash != nil {
+		return hash, nil
+	}
+	if err := tx.q.QueryRowContext(ctx, "SELECT hash FROM audit_events WHERE seq = $1", seq).Scan(&hash); err != nil {
+		return nil, fmt.Errorf("audit log: event %d: %w", seq, classify(err))
+	}
+	return hash, nil
 }
 
 // Events returns what the query selects from an account's part of the log. The

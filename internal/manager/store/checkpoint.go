@@ -53,9 +53,13 @@ func (s *Store) AuditState() (Checkpoint, error) { return s.guard.state() }
 // object changed, soon otherwise. A failure is remembered and stops issuing,
 // since the transaction itself has happened.
 func (s *Store) committed(tx *Tx) {
+	if tx.writer {
+		defer s.recall.committed(tx)
+	}
 	if len(tx.events) == 0 {
 		return
 	}
+	s.guard.extend(tx.events)
 	last := Checkpoint{Count: tx.events[len(tx.events)-1].Seq, Head: tx.events[len(tx.events)-1].hash}
 	if !s.guard.expect(last) {
 		return // a log that is not trusted never becomes the checkpoint by itself

@@ -21,6 +21,8 @@ var (
 	// database is an older one. See [RollbackError].
 	ErrRolledBack = errors.New("the database is older than its last checkpoint")
 
+	// errPanicked stands for a panic that goes on elsewhere.
+	errPanicked = errors.New("the update panicked")
 	// errAgain makes Update and View start over.
 	errAgain = errors.New("the database asks to try again")
 )

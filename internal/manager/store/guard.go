@@ -83,6 +83,9 @@ func (tx *Tx) catchUp(ctx context.Context) error {
 	if g.broken == nil && g.count < g.checkpoint.Count && tx.floor >= g.checkpoint.Count {
 		g.broken = &RollbackError{Seen: g.count, Wanted: g.checkpoint.Count}
 	}
+	if tx.writer && len(tx.events) == 0 {
+		tx.s.recall.tail = g.count
+	}
 	return nil
 }
 
@@ -95,6 +98,47 @@ func (tx *Tx) olderThanGuard(ctx context.Context, count int64) (bool, error) {
 		return false, fmt.Errorf("audit log: %w", classify(err))
 	}
 	return seen >= tx.floor && seen < count, nil
+}
+
+// reached reports whether a log that ends with this event is known to its end and trusted.
+func (g *guard) reached(tail int64) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.broken == nil && tail == g.count
+}
+
+// extend learns events that this process has committed, where none is between them and those
+// known. It need not read them again: they are what it wrote.
+func (g *guard) extend(events []*Event) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, e := range events {
+		if g.broken != nil || e.Seq != g.count+1 {
+			return
+		}
+		g.count, g.head = e.Seq, bytes.Clone(e.hash)
+		for _, o := range e.Objects {
+			g.learn(o)
+		}
+	}
+}
+
+// last returns the hash of the event with this number, if it is the last one known.
+func (g *guard) last(seq int64) []byte {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.broken != nil || seq != g.count {
+		return nil
+	}
+	return bytes.Clone(g.head)
+}
+
+// vouches reports whether a row is the newest version that the log knows of.
+func (g *guard) vouches(o ObjectState, bulk bool) bool {
+	if _, err := g.state(); err != nil {
+		return false
+	}
+	return g.present(o, bulk) == nil
 }
 
 func (g *guard) replay(events []*Event) error {

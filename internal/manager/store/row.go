@@ -264,6 +264,13 @@ func query[T any, P pointer[T]](ctx context.Context, tx *Tx, where string, args 
 			return nil, err
 		}
 	}
+	key := ""
+	if tx.s.recall.usable(tx, t) {
+		key = recallKey(t, where, args)
+		if list, ok := tx.s.recall.rows[key].([]P); ok {
+			return list, nil
+		}
+	}
 	cols := columns(P(new(T)).fields(), stampOf(P(new(T))) != nil)
 	rows, err := tx.q.QueryContext(ctx, "SELECT "+strings.Join(cols, ", ")+" FROM "+t.name+" "+where, args...)
 	if err != nil {
@@ -280,6 +287,9 @@ func query[T any, P pointer[T]](ctx context.Context, tx *Tx, where string, args 
 	}
 	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("%s: %w", t.kind, classify(err))
+	}
+	if key != "" {
+		tx.s.recall.keep(key, list)
 	}
 	return list, nil
 }

@@ -75,7 +75,7 @@ func (c *cachingConn) put(query string, s preparedStmt) error {
 }
 
 func (c *cachingConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
-	if len(args) == 0 { // scripts, such as migrations, and statements that are not repeated
+	if len(args) == 0 && !repeated(query) { // scripts, such as migrations
 		return c.sqliteConn.ExecContext(ctx, query, args)
 	}
 	s, err := c.take(ctx, query)
@@ -88,6 +88,15 @@ func (c *cachingConn) ExecContext(ctx context.Context, query string, args []driv
 		return nil, err
 	}
 	return res, c.put(query, s)
+}
+
+// repeated reports whether a statement without arguments is one of those around each transaction.
+func repeated(query string) bool {
+	switch query {
+	case "BEGIN", "BEGIN IMMEDIATE", "COMMIT", "ROLLBACK":
+		return true
+	}
+	return false
 }
 
 func (c *cachingConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {

@@ -63,6 +63,9 @@ type Store struct {
 	read  *sql.DB
 	guard *guard
 
+	group  group  // of SQLite's writer
+	recall recall // likewise
+
 	saveMu  sync.Mutex
 	saved   Checkpoint
 	unsaved Checkpoint // newer than saved when its count is greater

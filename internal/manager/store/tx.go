@@ -9,32 +9,48 @@ import (
 
 // Tx is a transaction, valid while the function that got it runs. It belongs to one goroutine.
 type Tx struct {
+	*state
+	shared bool // see Shared
+}
+
+// state is what a transaction has done and knows.
+type state struct {
 	s       *Store
-	q       *sql.Tx
+	q       querier
 	floor   int64 // events known before the transaction began
 	caught  bool
 	touched []ObjectState             // changes not yet in an audit event
 	overlay map[objectKey]ObjectState // this transaction's own changes
 	events  []*Event
 	urgent  bool // a protected object changed: checkpoint at once
+	writer  bool // SQLite's one writer, whose connection nothing else uses
+	wrote   bool // an audited table
 }
+
+// querier is what a transaction needs of a database.
+type querier interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// Shared returns the same transaction for reading only: rows that it returns may be
+// those that an earlier transaction read, as long as nobody has changed them, and the
+// caller must not change them.
+func (tx *Tx) Shared() *Tx { return &Tx{state: tx.state, shared: true} }
 
 const maxAttempts = 10
 
 // View runs fn on a snapshot. fn may run more than once.
 func (s *Store) View(ctx context.Context, fn func(*Tx) error) error {
-	opts := &sql.TxOptions{ReadOnly: true}
-	if s.opts.Driver == Postgres {
-		opts.Isolation = sql.LevelRepeatableRead
-	}
 	return s.retry(func() error {
 		floor := s.guard.known()
-		q, err := s.read.BeginTx(ctx, opts)
+		q, end, err := s.begin(ctx, s.read, "BEGIN", &sql.TxOptions{ReadOnly: true, Isolation: sql.LevelRepeatableRead})
 		if err != nil {
 			return classify(err)
 		}
-		err = fn(&Tx{s: s, q: q, floor: floor})
-		if rerr := q.Rollback(); err == nil && rerr != nil && !errors.Is(rerr, sql.ErrTxDone) {
+		err = fn(&Tx{state: &state{s: s, q: q, floor: floor}})
+		if rerr := end(false); err == nil && rerr != nil && !errors.Is(rerr, sql.ErrTxDone) {
 			err = classify(rerr)
 		}
 		return err
@@ -42,41 +58,55 @@ func (s *Store) View(ctx context.Context, fn func(*Tx) error) error {
 }
 
 // Update runs fn in one transaction and commits it when fn returns nil. fn may
-// run more than once. A change of a protected row that no [Tx.Audit] call
-// follows makes Update fail: no decision without its event.
+// run more than once, and on SQLite in one transaction with what other callers
+// want at the same time, one after the other. A change of a protected row that
+// no [Tx.Audit] call follows makes Update fail: no decision without its event.
 func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
-	return s.retry(func() error {
-		floor := s.guard.known()
-		q, err := s.write.BeginTx(ctx, nil)
-		if err != nil {
-			return classify(err)
-		}
-		tx := &Tx{s: s, q: q, floor: floor, overlay: map[objectKey]ObjectState{}}
-		err = s.alone(ctx, q)
+	if s.opts.Driver == SQLite {
+		return s.group.update(ctx, s, fn)
+	}
+	return s.retry(func() error { return s.transact(ctx, fn) })
+}
+
+// transact runs functions in one transaction. It is committed when none fails.
+func (s *Store) transact(ctx context.Context, fns ...func(*Tx) error) error {
+	floor := s.guard.known()
+	q, end, err := s.begin(ctx, s.write, "BEGIN IMMEDIATE", nil)
+	if err != nil {
+		return classify(err)
+	}
+	tx := &Tx{state: &state{s: s, q: q, floor: floor, overlay: map[objectKey]ObjectState{}}}
+	err = s.alone(ctx, tx)
+	for _, fn := range fns {
 		if err == nil {
 			err = s.apply(tx, fn)
 		}
-		if err != nil {
-			if rerr := q.Rollback(); rerr != nil && !errors.Is(rerr, sql.ErrTxDone) {
-				err = errors.Join(err, rerr)
-			}
-			return err
+	}
+	if err != nil {
+		if rerr := end(false); rerr != nil && !errors.Is(rerr, sql.ErrTxDone) {
+			err = errors.Join(err, rerr)
 		}
-		if err := q.Commit(); err != nil {
-			return classify(err)
-		}
-		s.committed(tx)
-		return nil
-	})
+		return err
+	}
+	if err := end(true); err != nil {
+		return classify(err)
+	}
+	s.committed(tx)
+	return nil
 }
 
 // alone makes writers wait for each other from their first statement on, as SQLite's do by
 // themselves: what a decision was read from cannot change before it is committed.
-func (s *Store) alone(ctx context.Context, q *sql.Tx) error {
-	if s.opts.Driver != Postgres {
-		return nil
+func (s *Store) alone(ctx context.Context, tx *Tx) error {
+	if own, ok := tx.q.(uncancelled); ok {
+		conn, err := own.driver()
+		if err != nil {
+			return err
+		}
+		tx.writer = true
+		return s.recall.begin(ctx, tx, conn)
 	}
-	_, err := q.ExecContext(ctx, "SELECT count FROM audit_head WHERE id = 1 FOR UPDATE")
+	_, err := tx.q.ExecContext(ctx, "SELECT count FROM audit_head WHERE id = 1 FOR UPDATE")
 	return classify(err)
 }
 
@@ -116,6 +146,7 @@ func (tx *Tx) touch(t table, m model, version int64, mac []byte) {
 	if t.protection < auditedRows {
 		return
 	}
+	tx.wrote = tx.wrote || t.protection == auditedRows || len(mac) == 0
 	account, id := m.key()
 	o := ObjectState{Kind: t.kind, Account: account, ID: id, Version: version, MAC: mac}
 	tx.overlay[o.key()] = o

@@ -33,6 +33,9 @@ func Run(t *testing.T, open func(testing.TB) Backend) {
 		"Race":          race,
 		"AccountEnds":   accountEnds,
 		"Others":        others,
+		"Shared":        sharedReads,
+		"Together":      together,
+		"Panic":         panics,
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -17,7 +17,9 @@ func flips(t *testing.T, open func(testing.TB) Backend) {
 	all(t, s)
 	flip := func(kind, table, where, change string, get func(*store.Tx) error) {
 		t.Helper()
+		must(t, shared(ctx, s, get)) // so that there is something to remember
 		Raw(t, b, "CREATE TABLE kept AS SELECT * FROM "+table+" WHERE "+where, "UPDATE "+table+" SET "+change+" WHERE "+where)
+		wantErr(t, kind+" with "+change+", read before", shared(ctx, s, get), store.ErrTampered)
 		err := s.View(ctx, get)
 		wantErr(t, kind+" with "+change, err, store.ErrTampered)
 		var named *store.TamperedError
@@ -49,6 +51,11 @@ func flips(t *testing.T, open func(testing.TB) Backend) {
 	must(t, s.CheckTrusted(ctx))
 }
 
+// shared reads as a decision does that is made often.
+func shared(ctx context.Context, s *store.Store, get func(*store.Tx) error) error {
+	return s.Update(ctx, func(tx *store.Tx) error { return get(tx.Shared()) })
+}
+
 func rawExec(t testing.TB, b Backend, q string) {
 	t.Helper()
 	db := rawDB(t, b)
@@ -67,6 +74,8 @@ func rollbackOfRows(t *testing.T, open func(testing.TB) Backend) {
 	all(t, s)
 	for _, sm := range Samples() {
 		keep := "kept_" + sm.Table
+		read := func(tx *store.Tx) error { _, err := sm.Get(ctx, tx, AccountID); return err }
+		must(t, shared(ctx, s, read))
 		restore := func() {
 			rawExec(t, b, "DELETE FROM "+sm.Table+" WHERE "+sm.Where)
 			Raw(t, b, "INSERT INTO "+sm.Table+" SELECT * FROM "+keep)
@@ -75,6 +84,7 @@ func rollbackOfRows(t *testing.T, open func(testing.TB) Backend) {
 			t.Helper()
 			_, err := get(ctx, s, sm, AccountID)
 			wantErr(t, sm.Kind+" "+what, err, want)
+			wantErr(t, sm.Kind+" "+what+", read before", shared(ctx, s, read), want)
 			again := Open(t, b, cps) // a manager that starts now must see it too
 			_, err = get(ctx, again, sm, AccountID)
 			wantErr(t, sm.Kind+" "+what+", after a start", err, want)
