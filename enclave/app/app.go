@@ -4,7 +4,9 @@
 //
 // The guest serves the socket and decides the purpose, which is always
 // attest.PurposeApp: evidence obtained here is worth nothing where evidence for
-// a certificate or a ledger is asked for (security decision S9).
+// a certificate or a ledger is asked for (security decision S9). A program may
+// also prove itself to another program of the same machine by a local REPORT, for
+// instance to the quoting enclave behind the node agent's /v1/enclave/attest.
 //
 // The caller trusts the guest, with which it was measured. Nothing is promised
 // about the evidence itself: its judge is the party that gave the nonce.
@@ -34,11 +36,19 @@ type Evidence struct {
 	Binding []byte `json:"binding"` // DER
 }
 
+// Report is an SGX REPORT and the statement that it was made over.
+type Report struct {
+	Report  []byte `json:"report"`  // 432 bytes
+	Binding []byte `json:"binding"` // DER
+}
+
 // Request is what the guest reads, one JSON object a line.
 type Request struct {
-	Op    string `json:"op"`    // "evidence"
-	User  []byte `json:"user"`  // 32 bytes of the program's choosing, usually a SHA-256
-	Nonce []byte `json:"nonce"` // attest.NonceSize bytes from the judge
+	Op     string `json:"op"`                    // "evidence", "report" or "verify_report"
+	User   []byte `json:"user,omitempty"`        // 32 bytes of the program's choosing, usually a SHA-256
+	Nonce  []byte `json:"nonce,omitempty"`       // attest.NonceSize bytes from the judge
+	Target []byte `json:"target_info,omitempty"` // report: TARGETINFO of 512 bytes
+	Report []byte `json:"report,omitempty"`      // verify_report: 432 bytes
 }
 
 // ErrRefused is wrapped by the errors that the guest answers with.
@@ -50,44 +60,83 @@ func Get(ctx context.Context, socket string, user [32]byte, nonce []byte) (*Evid
 	if len(nonce) != attest.NonceSize {
 		return nil, fmt.Errorf("evidence: nonce has %d bytes, wanted %d", len(nonce), attest.NonceSize)
 	}
-	line, err := json.Marshal(Request{Op: "evidence", User: user[:], Nonce: nonce})
+	r, err := call(ctx, socket, Request{Op: "evidence", User: user[:], Nonce: nonce})
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("evidence: %w", err)
+	case len(r.Quote) == 0 || len(r.Binding) == 0:
+		return nil, errors.New("evidence: reply without evidence")
+	}
+	return &Evidence{Quote: r.Quote, Binding: r.Binding}, nil
+}
+
+// GetReport asks for a local REPORT over a user field and a nonce, for the program
+// that target, a TARGETINFO of 512 bytes, names.
+func GetReport(ctx context.Context, socket string, target []byte, user [32]byte, nonce []byte) (*Report, error) {
+	r, err := call(ctx, socket, Request{Op: "report", User: user[:], Nonce: nonce, Target: target})
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("report: %w", err)
+	case len(r.Report) != 432 || len(r.Binding) == 0:
+		return nil, errors.New("report: reply without a report of 432 bytes")
+	}
+	return &Report{Report: r.Report, Binding: r.Binding}, nil
+}
+
+// VerifyReport returns nil when report was made for this program on this machine;
+// whose it is and what it says stands in it.
+func VerifyReport(ctx context.Context, socket string, report []byte) error {
+	r, err := call(ctx, socket, Request{Op: "verify_report", Report: report})
+	if err == nil && !r.Verified {
+		err = errors.New("reply without a verdict")
+	}
+	if err != nil {
+		return fmt.Errorf("verify report: %w", err)
+	}
+	return nil
+}
+
+// reply is what the guest answers, one JSON object.
+type reply struct {
+	Evidence
+	Report   []byte `json:"report"`
+	Verified bool   `json:"verified"`
+	Error    string `json:"error"`
+}
+
+func call(ctx context.Context, socket string, request Request) (*reply, error) {
+	line, err := json.Marshal(request)
 	if err != nil {
 		return nil, err
 	}
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "unix", socket)
 	if err != nil {
-		return nil, fmt.Errorf("evidence: %w; only programs started by the guest of a converted image find the socket", err)
+		return nil, fmt.Errorf("%w; only programs started by the guest of a converted image find the socket", err)
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	if _, err := conn.Write(append(line, '\n')); err != nil {
-		return nil, fmt.Errorf("evidence: %w", errors.Join(ctx.Err(), err))
+		return nil, errors.Join(ctx.Err(), err)
 	}
-	reply := bufio.NewScanner(conn)
-	reply.Buffer(nil, maxReply)
-	if !reply.Scan() {
+	lines := bufio.NewScanner(conn)
+	lines.Buffer(nil, maxReply)
+	if !lines.Scan() {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		return nil, fmt.Errorf("evidence: no reply: %w", errors.Join(reply.Err(), net.ErrClosed))
+		return nil, fmt.Errorf("no reply: %w", errors.Join(lines.Err(), net.ErrClosed))
 	}
-	return decode(reply.Bytes())
+	return decode(lines.Bytes())
 }
 
-func decode(line []byte) (*Evidence, error) {
-	var r struct {
-		Evidence
-		Error string `json:"error"`
-	}
+func decode(line []byte) (*reply, error) {
+	var r reply
 	if err := json.Unmarshal(line, &r); err != nil {
-		return nil, fmt.Errorf("evidence: reply: %w", err)
+		return nil, fmt.Errorf("reply: %w", err)
 	}
-	switch {
-	case r.Error != "":
-		return nil, fmt.Errorf("evidence: %w: %s", ErrRefused, r.Error)
-	case len(r.Quote) == 0 || len(r.Binding) == 0:
-		return nil, errors.New("evidence: reply without evidence")
+	if r.Error != "" {
+		return nil, fmt.Errorf("%w: %s", ErrRefused, r.Error)
 	}
-	return &r.Evidence, nil
+	return &r, nil
 }

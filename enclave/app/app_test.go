@@ -3,6 +3,7 @@ package app
 import (
 	"bufio"
 	"context"
+	"encoding/base64"
 	"errors"
 	"io"
 	"net"
@@ -80,12 +81,38 @@ func TestGet(t *testing.T) {
 	}
 }
 
+func TestReports(t *testing.T) {
+	t.Parallel()
+	report := base64.StdEncoding.EncodeToString(make([]byte, 432))
+	for name, c := range map[string]struct {
+		reply, get, verify string // wanted errors
+	}{
+		"report":   {`{"report":"` + report + `","binding":"Ag=="}`, "", "without a verdict"},
+		"verified": {`{"verified":true}`, "without a report", ""},
+		"refused":  {`{"error":"report_mac"}`, "report_mac", "report_mac"},
+		"short":    {`{"report":"AAAA","binding":"Ag=="}`, "without a report", "without a verdict"},
+		"unstated": {`{"report":"` + report + `"}`, "without a report", "without a verdict"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := GetReport(t.Context(), guest(t, c.reply+"\n"), make([]byte, 512), [32]byte{}, make([]byte, 32))
+			if (err == nil) != (c.get == "") || err != nil && !strings.Contains(err.Error(), c.get) {
+				t.Errorf("get: %v, wanted %q", err, c.get)
+			}
+			err = VerifyReport(t.Context(), guest(t, c.reply+"\n"), make([]byte, 432))
+			if (err == nil) != (c.verify == "") || err != nil && !strings.Contains(err.Error(), c.verify) {
+				t.Errorf("verify: %v, wanted %q", err, c.verify)
+			}
+		})
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"evidence":"AQ==","binding":"Ag=="}`))
 	f.Add([]byte(`{"error":"x"}`))
 	f.Fuzz(func(t *testing.T, line []byte) {
-		if e, err := decode(line); err == nil && (len(e.Quote) == 0 || len(e.Binding) == 0) {
-			t.Error("empty evidence accepted")
+		if r, err := decode(line); err == nil && r.Error != "" {
+			t.Error("a refusal is no error")
 		}
 	})
 }

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hitoku.dev/attest"
+	"hitoku.dev/enclave"
 )
 
 // appServer serves /run/hitoku/enclave.sock for the application: one JSON
@@ -25,16 +26,26 @@ import (
 //
 //	→ {"op":"evidence","user":BASE64 of 32 bytes,"nonce":BASE64 of 32 bytes}
 //	← {"evidence":BASE64 of the quote,"binding":BASE64 of the DER binding}
+//	→ {"op":"report","user":…,"nonce":…,"target_info":BASE64 of 512 bytes}
+//	← {"report":BASE64 of 432 bytes,"binding":BASE64 of the DER binding}
+//	→ {"op":"verify_report","report":BASE64 of 432 bytes}
+//	← {"verified":true}
 //	← {"error":"…"}
 //
-// The purpose is always `app`: nobody obtains evidence for a TLS key or a ledger
-// here (security decision S9). Only processes of this container's program are
+// The purpose is always `app`: nobody obtains evidence or reports for a TLS key or
+// a ledger here (security decision S9). Only processes of this container's program are
 // answered; the folder may be a volume that others reach.
 type appServer struct {
-	tee         prover
+	tee         appTEE
 	accountRoot [32]byte // zero when the image was converted without a manager
 	allowed     func(pid int) bool
 	log         *Log
+}
+
+// appTEE is what the program may use, over bindings of its own purpose.
+type appTEE interface {
+	prover
+	enclave.LocalReporter
 }
 
 const (
@@ -42,17 +53,25 @@ const (
 	maxAppClients = 64
 	appCallTime   = 30 * time.Second
 	appIdle       = 10 * time.Minute
+
+	opEvidence = "evidence"
+	opReport   = "report"
+	opVerify   = "verify_report"
 )
 
 type appRequest struct {
-	Op    string `json:"op"`
-	User  []byte `json:"user"`
-	Nonce []byte `json:"nonce"`
+	Op     string `json:"op"`
+	User   []byte `json:"user,omitempty"`
+	Nonce  []byte `json:"nonce,omitempty"`
+	Target []byte `json:"target_info,omitempty"` // report
+	Report []byte `json:"report,omitempty"`      // verify_report
 }
 
 type appReply struct {
 	Evidence []byte `json:"evidence,omitempty"`
 	Binding  []byte `json:"binding,omitempty"`
+	Report   []byte `json:"report,omitempty"`
+	Verified bool   `json:"verified,omitempty"`
 	Error    string `json:"error,omitempty"`
 }
 
@@ -96,10 +115,14 @@ func (s *appServer) serve(ctx context.Context, l net.Listener) {
 	for {
 		conn, err := l.Accept()
 		if err != nil {
-			if ctx.Err() == nil && !errors.Is(err, net.ErrClosed) {
-				s.log.Printf("%s: %v", appSocket, err)
+			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+				return
 			}
-			return
+			s.log.Printf("%s: %v; goes on", appSocket, err)
+			if (SystemClock{}).Wait(ctx, acceptPause) != nil {
+				return
+			}
+			continue
 		}
 		select {
 		case slots <- struct{}{}:
@@ -126,7 +149,7 @@ func (s *appServer) answer(ctx context.Context, conn *net.UnixConn) {
 	lines.Buffer(make([]byte, maxAppRequest), maxAppRequest)
 	for conn.SetDeadline(time.Now().Add(appIdle)) == nil && lines.Scan() {
 		call, cancel := context.WithTimeout(ctx, appCallTime)
-		reply := s.evidence(call, lines.Bytes())
+		reply := s.act(call, lines.Bytes())
 		cancel()
 		if s.reply(conn, reply) != nil {
 			return
@@ -137,23 +160,43 @@ func (s *appServer) answer(ctx context.Context, conn *net.UnixConn) {
 	}
 }
 
-func (s *appServer) evidence(ctx context.Context, line []byte) appReply {
-	b, err := s.binding(line)
+// act answers one request.
+func (s *appServer) act(ctx context.Context, line []byte) appReply {
+	r, err := parseAppRequest(line)
 	if err != nil {
 		return appReply{Error: err.Error()}
 	}
-	der, err := b.MarshalDER()
+	var reply appReply
+	if r.Op == opVerify {
+		reply.Verified, err = true, s.tee.VerifyReport(ctx, r.Report)
+	} else {
+		reply, err = s.prove(ctx, r)
+	}
 	if err != nil {
 		return appReply{Error: err.Error()}
 	}
-	quote, err := s.tee.Evidence(ctx, b)
-	if err != nil {
-		return appReply{Error: err.Error()}
-	}
-	return appReply{Evidence: quote, Binding: der}
+	return reply
 }
 
-func (s *appServer) binding(line []byte) (*attest.Binding, error) {
+// prove makes evidence, or a report for another program of the machine.
+func (s *appServer) prove(ctx context.Context, r *appRequest) (reply appReply, err error) {
+	b, err := s.binding(r)
+	if err != nil {
+		return reply, err
+	}
+	if reply.Binding, err = b.MarshalDER(); err != nil {
+		return reply, err
+	}
+	if r.Op == opReport {
+		reply.Report, err = s.tee.Report(ctx, r.Target, b)
+	} else {
+		reply.Evidence, err = s.tee.Evidence(ctx, b)
+	}
+	return reply, err
+}
+
+// parseAppRequest reads a line: one object, and only the members of its operation.
+func parseAppRequest(line []byte) (*appRequest, error) {
 	var r appRequest
 	d := json.NewDecoder(strings.NewReader(string(line)))
 	d.DisallowUnknownFields()
@@ -163,9 +206,24 @@ func (s *appServer) binding(line []byte) (*attest.Binding, error) {
 	if d.More() {
 		return nil, errors.New("request: more than one object on the line")
 	}
-	if r.Op != "evidence" {
-		return nil, fmt.Errorf("request: op %q, wanted \"evidence\"", r.Op)
+	foreign := false
+	switch r.Op {
+	case opEvidence:
+		foreign = r.Target != nil || r.Report != nil
+	case opReport:
+		foreign = r.Report != nil
+	case opVerify:
+		foreign = r.User != nil || r.Nonce != nil || r.Target != nil
+	default:
+		return nil, fmt.Errorf("request: op %q, wanted %q, %q or %q", r.Op, opEvidence, opReport, opVerify)
 	}
+	if foreign {
+		return nil, fmt.Errorf("request: a member that does not belong to op %q", r.Op)
+	}
+	return &r, nil
+}
+
+func (s *appServer) binding(r *appRequest) (*attest.Binding, error) {
 	b := &attest.Binding{Purpose: attest.PurposeApp, Nonce: r.Nonce, AccountRoot: s.accountRoot}
 	if len(r.User) != len(b.Subject) {
 		return nil, fmt.Errorf("request: user has %d bytes, wanted %d", len(r.User), len(b.Subject))

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 
 	"hitoku.dev/attest"
@@ -64,7 +65,10 @@ func TestAppSocket(t *testing.T) {
 		}
 	}
 	for line, want := range map[string]string{
-		`{}`: "op", `{"op":"sign","user":"","nonce":""}`: "op", `{"op":"evidence","purpose":"app-tls"}`: "unknown field", `x`: "request",
+		`{}`: "op", `{"op":"verify_report"}`: "another program", `{"op":"verify_report","user":"AA=="}`: "does not belong",
+		`{"op":"evidence","report":"AA=="}`: "does not belong", `{"op":"evidence","target_info":"AA=="}`: "does not belong",
+		`{"op":"report","report":"AA=="}`: "does not belong", strings.Replace(string(line), "evidence", "report", 1): "target of 0 bytes",
+		`{"op":"report","target_info":"AA=="}`: "32", `{"op":"sign","user":"","nonce":""}`: "op", `{"op":"evidence","purpose":"app-tls"}`: "unknown field", `x`: "request",
 		`{"op":"evidence","user":"AA==","nonce":"AA=="}`: "32", `{"op":"evidence"} {"op":"evidence"}`: "more than one object",
 		strings.Replace(string(line), `"nonce":"`, `"nonce":"AAAA`, 1): "nonce",
 	} {
@@ -74,6 +78,66 @@ func TestAppSocket(t *testing.T) {
 	}
 	if r := ask(t, rw, strings.Repeat("x", maxAppRequest+1)); !strings.Contains(r.Error, "more than") {
 		t.Errorf("long line: %+v", r)
+	}
+}
+
+func TestAppSocketReports(t *testing.T) {
+	t.Parallel()
+	rw := serveAppTest(t, newFakeTEE(t), true)
+	user, nonce, target := make([]byte, 32), make([]byte, 32), make([]byte, 512)
+	user[0], nonce[0], target[0] = 7, 9, 5
+	line, err := json.Marshal(appRequest{Op: "report", User: user, Nonce: nonce, Target: target})
+	must(t, err)
+	r := ask(t, rw, string(line))
+	b, err := attest.ParseBinding(r.Binding)
+	must(t, err)
+	if data := b.ReportData(); b.Purpose != attest.PurposeApp || b.Subject[0] != 7 || len(r.Report) != 432 || string(r.Report[320:384]) != string(data[:]) || r.Evidence != nil {
+		t.Errorf("binding %+v, reply %+v", b, r)
+	}
+	line, err = json.Marshal(appRequest{Op: "verify_report", Report: r.Report})
+	must(t, err)
+	if r := ask(t, rw, string(line)); !r.Verified || r.Error != "" {
+		t.Errorf("%+v", r)
+	}
+	line, err = json.Marshal(appRequest{Op: "verify_report", Report: make([]byte, 432)})
+	must(t, err)
+	if r := ask(t, rw, string(line)); r.Verified || !strings.Contains(r.Error, "another program") {
+		t.Errorf("%+v", r)
+	}
+}
+
+// brokenListener fails once before it works.
+type brokenListener struct {
+	net.Listener
+	failed bool
+}
+
+func (l *brokenListener) Accept() (net.Conn, error) {
+	if !l.failed {
+		l.failed = true
+		return nil, syscall.EMFILE
+	}
+	return l.Listener.Accept()
+}
+
+func TestAppSocketOutlivesAnAcceptError(t *testing.T) {
+	t.Parallel()
+	root, err := os.MkdirTemp("/tmp", "g")
+	must(t, err)
+	t.Cleanup(func() { os.RemoveAll(root) })
+	l, err := listenApp(t.Context(), root)
+	must(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	s := &appServer{tee: newFakeTEE(t), log: NewLog(&logLines{}), allowed: func(int) bool { return true }}
+	done := make(chan struct{})
+	go func() { s.serve(ctx, &brokenListener{Listener: l}); close(done) }()
+	t.Cleanup(func() { cancel(); <-done })
+	conn, err := net.Dial("unix", root+appSocket)
+	must(t, err)
+	defer conn.Close()
+	rw := bufio.NewReadWriter(bufio.NewReader(conn), bufio.NewWriter(conn))
+	if r := ask(t, rw, `{}`); !strings.Contains(r.Error, "op") {
+		t.Errorf("%+v", r)
 	}
 }
 
@@ -89,9 +153,15 @@ func TestAppSocketAnswersOnlyTheProgram(t *testing.T) {
 func FuzzAppRequest(f *testing.F) {
 	f.Add([]byte(`{"op":"evidence","user":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=","nonce":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}`))
 	f.Add([]byte(`{"op":"x"}`))
+	f.Add([]byte(`{"op":"report","user":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=","nonce":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=","target_info":"AA=="}`))
+	f.Add([]byte(`{"op":"verify_report","report":"AA=="}`))
 	s := &appServer{}
 	f.Fuzz(func(t *testing.T, line []byte) {
-		if b, err := s.binding(line); err == nil && b.Purpose != attest.PurposeApp {
+		r, err := parseAppRequest(line)
+		if err != nil {
+			return
+		}
+		if b, err := s.binding(r); err == nil && b.Purpose != attest.PurposeApp {
 			t.Errorf("purpose %s", b.Purpose)
 		}
 	})

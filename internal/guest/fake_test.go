@@ -49,6 +49,24 @@ func (f *fakeTEE) Evidence(_ context.Context, b *attest.Binding) ([]byte, error)
 	return ecdsa.SignASN1(rand.Reader, f.key, digest[:])
 }
 
+// Report returns 432 bytes that hold the target's first byte and the report data.
+func (f *fakeTEE) Report(_ context.Context, target []byte, b *attest.Binding) ([]byte, error) {
+	if len(target) != 512 {
+		return nil, fmt.Errorf("target of %d bytes", len(target))
+	}
+	report, data := make([]byte, 432), b.ReportData()
+	report[0] = target[0]
+	copy(report[320:], data[:])
+	return report, nil
+}
+
+func (f *fakeTEE) VerifyReport(_ context.Context, report []byte) error {
+	if len(report) != 432 || report[0] != 5 {
+		return errors.New("report_mac: made for another program")
+	}
+	return nil
+}
+
 func (f *fakeTEE) verify(b *attest.Binding, quote []byte) error {
 	data := b.ReportData()
 	digest := sha256.Sum256(data[:])

@@ -23,6 +23,7 @@ type front struct {
 	config  *tls.Config
 	owner   func(port int) (portOwner, error)
 	log     *Log
+	most    int // connections at one time
 
 	mu     sync.Mutex
 	last   string // last trouble that was logged, so that a flood is one line
@@ -31,6 +32,7 @@ type front struct {
 
 const (
 	maxConnections   = 4096
+	acceptPause      = 100 * time.Millisecond // after an error
 	handshakeTimeout = 10 * time.Second
 	dialTimeout      = 5 * time.Second
 )
@@ -55,7 +57,7 @@ func openFront(ctx context.Context, f workload.Front, certificate func() *tls.Ce
 		return nil, fmt.Errorf("TLS front on port %d: %w", f.Listen, err)
 	}
 	return &front{
-		listen: l, forward: f.Forward, owner: owner, log: log,
+		listen: l, forward: f.Forward, owner: owner, log: log, most: maxConnections,
 		config: &tls.Config{
 			MinVersion:             tls.VersionTLS13,
 			SessionTicketsDisabled: true,
@@ -68,38 +70,31 @@ func openFront(ctx context.Context, f workload.Front, certificate func() *tls.Ce
 func (f *front) serve(ctx context.Context) {
 	stop := context.AfterFunc(ctx, func() { f.listen.Close() })
 	defer stop()
-	slots := make(chan struct{}, maxConnections)
+	live := newSessions(f.most)
 	var group sync.WaitGroup
 	defer group.Wait()
 	for {
-		select {
-		case slots <- struct{}{}:
-		case <-ctx.Done():
-			return
-		}
 		conn, err := f.listen.Accept()
 		if err != nil {
-			<-slots
 			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 				return
 			}
 			f.trouble("accept: " + err.Error()) // no descriptors left, or the peer has gone
-			select {
-			case <-time.After(100 * time.Millisecond):
-			case <-ctx.Done():
+			if (SystemClock{}).Wait(ctx, acceptPause) != nil {
+				return
 			}
 			continue
 		}
+		one, ctx := live.admit(ctx, conn)
 		group.Go(func() {
-			defer func() { <-slots }()
-			f.handle(ctx, conn)
+			defer live.leave(one)
+			f.handle(ctx, one)
 		})
 	}
 }
 
-func (f *front) handle(ctx context.Context, raw net.Conn) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+// handle serves one connection until it or ctx ends.
+func (f *front) handle(ctx context.Context, raw *session) {
 	client := tls.Server(raw, f.config)
 	defer raw.Close()
 	defer context.AfterFunc(ctx, func() { raw.Close() })()
@@ -109,6 +104,7 @@ func (f *front) handle(ctx context.Context, raw net.Conn) {
 	if err != nil {
 		return // scanners and broken clients: nothing of ours
 	}
+	raw.open.Store(true)
 	program, err := f.dial(ctx)
 	if err != nil {
 		f.trouble(err.Error())

@@ -31,6 +31,12 @@ type frontRig struct {
 
 func newFrontRig(t *testing.T, program func(net.Conn)) *frontRig {
 	t.Helper()
+	return newSmallFrontRig(t, maxConnections, program)
+}
+
+// newSmallFrontRig admits so many connections at one time.
+func newSmallFrontRig(t *testing.T, most int, program func(net.Conn)) *frontRig {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	go func() {
@@ -51,6 +57,7 @@ func newFrontRig(t *testing.T, program func(net.Conn)) *frontRig {
 	f, err := openFront(ctx, workload.Front{Listen: 0, Forward: l.Addr().(*net.TCPAddr).Port}, r.cert.Load,
 		func(port int) (portOwner, error) { return (*r.owner.Load())(port) }, r.log)
 	must(t, err)
+	f.most = most
 	_, port, err := net.SplitHostPort(f.listen.Addr().String())
 	must(t, err)
 	r.address = net.JoinHostPort("127.0.0.1", port)
@@ -250,5 +257,36 @@ func BenchmarkFront(b *testing.B) {
 		if _, err := client.Write(data); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+func TestFrontIdleConnectionsMakeRoom(t *testing.T) {
+	t.Parallel()
+	r := newSmallFrontRig(t, 2, echo)
+	talk := func(c net.Conn) error {
+		if _, err := c.Write([]byte("x")); err != nil {
+			return err
+		}
+		_, err := io.ReadFull(c, make([]byte, 1))
+		return err
+	}
+	busy := r.dial(t)
+	defer busy.Close()
+	must(t, talk(busy))
+	for range 3 { // those that do nothing keep nobody out
+		idle := r.dial(t)
+		defer idle.Close()
+		must(t, talk(idle))
+		must(t, talk(busy))
+	}
+	last := r.dial(t)
+	defer last.Close()
+	must(t, talk(last))
+	must(t, talk(busy))
+	next := r.dial(t)
+	defer next.Close()
+	must(t, talk(next))
+	if err := talk(last); err == nil {
+		t.Error("the connection that was idle longest was kept")
 	}
 }

@@ -7,13 +7,16 @@ import (
 	"sync"
 
 	"hitoku.dev/attest"
+	"hitoku.dev/enclave"
 	"hitoku.dev/enclave/simtee/client"
 )
 
-// TEE is what the guest needs of the simulated TEE: to be measured, then evidence.
+// TEE is what the guest needs of the simulated TEE: to be measured, then
+// evidence, and reports for other programs of the machine.
 type TEE interface {
 	Measure(ctx context.Context, manifest, sigstruct []byte) error
 	Evidence(ctx context.Context, b *attest.Binding) ([]byte, error)
+	enclave.LocalReporter
 	Close() error
 }
 
@@ -58,23 +61,46 @@ func (m *measured) open(ctx context.Context) error {
 	return m.connect(ctx)
 }
 
-// Evidence returns a quote over b. A broken connection is made again once.
-func (m *measured) Evidence(ctx context.Context, b *attest.Binding) ([]byte, error) {
+// Evidence returns a quote over b.
+func (m *measured) Evidence(ctx context.Context, b *attest.Binding) (quote []byte, err error) {
+	err = m.do(ctx, func(tee TEE) error {
+		quote, err = tee.Evidence(ctx, b)
+		return err
+	})
+	return quote, err
+}
+
+// Report returns a REPORT over b for the program that target names.
+func (m *measured) Report(ctx context.Context, target []byte, b *attest.Binding) (report []byte, err error) {
+	err = m.do(ctx, func(tee TEE) error {
+		report, err = tee.Report(ctx, target, b)
+		return err
+	})
+	return report, err
+}
+
+// VerifyReport returns nil when report was made for this guest on this machine.
+func (m *measured) VerifyReport(ctx context.Context, report []byte) error {
+	return m.do(ctx, func(tee TEE) error { return tee.VerifyReport(ctx, report) })
+}
+
+// do uses the connection. A broken one is made again once.
+func (m *measured) do(ctx context.Context, f func(TEE) error) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.tee != nil {
-		quote, err := m.tee.Evidence(ctx, b)
+		err := f(m.tee)
 		var refused *client.RefusedError
 		if err == nil || errors.As(err, &refused) || ctx.Err() != nil {
-			return quote, err
+			return err
 		}
 		m.tee.Close()
 		m.tee = nil
 	}
 	if err := m.connect(ctx); err != nil {
-		return nil, err
+		return err
 	}
-	return m.tee.Evidence(ctx, b)
+	return f(m.tee)
 }
 
 // Close ends the connection.
