@@ -59,10 +59,31 @@ func (m *Match) grubKernel(events []Event) (string, bool) {
 		return "", false
 	}
 	command, args, _ := strings.Cut(lines[i], " ")
-	if !strings.HasPrefix(command, "linux") || args == "" || !slices.Contains(lines[i+1:], args) || !printable(args) {
+	if !strings.HasPrefix(command, "linux") || args == "" {
 		return "", false
 	}
-	return args, true
+	for _, line := range lines[i+1:] {
+		if unquote(line) == args && printable(line) {
+			return line, true
+		}
+	}
+	return "", false
+}
+
+// unquote undoes what GRUB does to arguments with spaces before it hands them to the
+// kernel: quotes around them, and a backslash before quotes and backslashes.
+func unquote(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '"' {
+			continue
+		}
+		if s[i] == '\\' && i+1 < len(s) {
+			i++
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
 }
 
 // grubLoaders are GRUB's commands that load something that can be booted.

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -30,8 +31,8 @@ func (l *Log) readJSON() error {
 		return errors.New("not a JSON array")
 	}
 	for dec.More() {
-		if len(l.events) == maxEvents {
-			return fmt.Errorf("more than %d events", maxEvents)
+		if len(l.events) == maxJSONEvents {
+			return fmt.Errorf("more than %d events", maxJSONEvents)
 		}
 		e, err := l.nextJSON(dec)
 		if err != nil {
@@ -56,26 +57,38 @@ func (l *Log) nextJSON(dec *json.Decoder) (e Event, err error) {
 	var imr *int
 	var kind *uint32
 	var digest, payload string
-	seen := make(map[string]bool, 8)
+	seen := make([]string, 0, 16)
 	for dec.More() {
 		t, err := dec.Token()
 		if err != nil {
 			return e, err
 		}
 		key, _ := t.(string)
-		if seen[key] {
+		if slices.Contains(seen, key) {
 			return e, fmt.Errorf("member %q twice", key)
 		}
-		if len(seen) == 16 {
-			return e, errors.New("more than 16 members")
+		if len(seen) == cap(seen) {
+			return e, fmt.Errorf("more than %d members", cap(seen))
 		}
-		seen[key] = true
-		var ignored json.RawMessage
-		into := map[string]any{"imr": &imr, "event_type": &kind, "digest": &digest, "event": &e.Name, "event_payload": &payload, "version": &e.Version}[key]
-		if into == nil {
-			into = &ignored
+		seen = append(seen, key)
+		switch key {
+		case "imr":
+			err = dec.Decode(&imr)
+		case "event_type":
+			err = dec.Decode(&kind)
+		case "digest":
+			err = dec.Decode(&digest)
+		case "event":
+			err = dec.Decode(&e.Name)
+		case "event_payload":
+			err = dec.Decode(&payload)
+		case "version":
+			err = dec.Decode(&e.Version)
+		default:
+			var ignored json.RawMessage
+			err = dec.Decode(&ignored)
 		}
-		if err := dec.Decode(into); err != nil {
+		if err != nil {
 			return e, fmt.Errorf("member %q: %w", key, err)
 		}
 	}

@@ -9,12 +9,13 @@ import (
 
 // Limits of what is read.
 const (
-	MaxSize     = 4 << 20 // of an IMA list, in bytes
-	maxTCG      = 1 << 20 // of a binary log with its padding
-	maxJSON     = 256 << 10
-	maxEvents   = 4096 // of every log but an IMA list
-	maxBanks    = 8
-	maxRegister = 23
+	MaxSize       = 4 << 20 // of an IMA list, in bytes
+	maxTCG        = 1 << 20 // of a binary log with its padding
+	maxJSON       = 160 << 10
+	maxEvents     = 4096 // of a binary log; an IMA list has no limit but its size
+	maxJSONEvents = 512
+	maxBanks      = 8
+	maxRegister   = 23
 )
 
 // Kind is the format of a log.
