@@ -49,19 +49,48 @@ func BenchmarkVerifyCold(b *testing.B) {
 	}
 }
 
+// BenchmarkVerifyNewKeys judges quotes whose attestation keys were not seen
+// before, so that both signatures must be verified.
+func BenchmarkVerifyNewKeys(b *testing.B) {
+	for name, kind := range kinds {
+		b.Run(name, func(b *testing.B) {
+			w, q := kind(b)
+			v := NewVerifier(w.root, w.collateral(), false)
+			var raws [][]byte
+			for range 2 * maxAttestedKeys {
+				w.attestationKey = newKey(b)
+				raws = append(raws, w.seal(q))
+			}
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if r, err := v.Verify(raws[i%len(raws)], now); err != nil || !r.OK() {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 // BenchmarkTwoSignatures is the floor: the two P-256 verifications that every quote needs.
 func BenchmarkTwoSignatures(b *testing.B) {
-	key := newKey(b)
+	verify := twoSignatures(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		verify()
+	}
+}
+
+func twoSignatures(t testing.TB) func() {
+	key := newKey(t)
 	digest := make([]byte, 32)
 	sig, err := ecdsa.SignASN1(rand.Reader, key, digest)
 	if err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
-	b.ReportAllocs()
-	for b.Loop() {
+	return func() {
 		for range 2 {
 			if !ecdsa.VerifyASN1(&key.PublicKey, digest, sig) {
-				b.Fatal("refused")
+				t.Fatal("refused")
 			}
 		}
 	}

@@ -86,6 +86,11 @@ func (w *world) issue() *world {
 	w.root = w.certificate("Test SGX Root CA", 1, nil, nil, w.rootKey, w.rootKey, true, nil, w.editRoot)
 	w.ca = w.certificate("Test SGX PCK Platform CA", 2, w.root, w.rootKey, w.caKey, nil, true, nil, w.editCA)
 	w.signer = w.certificate("Test SGX TCB Signing", 3, w.root, w.rootKey, w.signerKey, nil, false, nil, w.editSigner)
+	return w.issuePCK()
+}
+
+// issuePCK makes the PCK certificate anew.
+func (w *world) issuePCK() *world {
 	der, err := w.ext.Marshal()
 	if err != nil {
 		w.t.Fatal(err)
