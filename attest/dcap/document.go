@@ -33,6 +33,17 @@ func VerifyDocument(root *x509.Certificate, member string, document, chain []byt
 	return body, s.cert, nil
 }
 
+// SignedBy reports whether the key of a certificate signed the body of a document;
+// it says nothing about the certificate.
+func SignedBy(cert *x509.Certificate, member string, document []byte) bool {
+	key, err := p256Key(cert)
+	if err != nil {
+		return false
+	}
+	body, sig, err := splitSigned(document, member)
+	return err == nil && verifyRaw(key, body, sig)
+}
+
 // VerifyCRL checks a revocation list in DER, PEM or hexadecimal: root signed it,
 // or a CA in chain (PEM) that root signed. It returns the list and its issuer.
 // Times and revocation are not looked at.
