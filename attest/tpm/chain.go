@@ -1,0 +1,158 @@
+package tpm
+
+import (
+	"crypto/x509"
+	"encoding/asn1"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+const (
+	maxCertSize = 16 << 10
+	maxCRL      = 256 << 10
+)
+
+// Extended key usages of the TCG (TCG EK Credential Profile, section 3.2).
+func oidEKCertificate() asn1.ObjectIdentifier { return asn1.ObjectIdentifier{2, 23, 133, 8, 1} }
+func oidAKCertificate() asn1.ObjectIdentifier { return asn1.ObjectIdentifier{2, 23, 133, 8, 3} }
+
+func oidSubjectAltName() asn1.ObjectIdentifier { return asn1.ObjectIdentifier{2, 5, 29, 17} }
+
+func parseCert(der []byte) (*x509.Certificate, error) {
+	if len(der) > maxCertSize {
+		return nil, fmt.Errorf("a certificate of %d bytes, at most %d allowed", len(der), maxCertSize)
+	}
+	return x509.ParseCertificate(der)
+}
+
+// parsePool reads certificates that may help to build a chain; what does not parse does not help.
+func parsePool(lists ...[][]byte) *x509.CertPool {
+	pool := x509.NewCertPool()
+	n := 0
+	for _, list := range lists {
+		for _, der := range list {
+			if n == 2*maxCerts {
+				return pool
+			}
+			if c, err := parseCert(der); err == nil {
+				pool.AddCert(c)
+				n++
+			}
+		}
+	}
+	return pool
+}
+
+// chain builds and checks leaf → … → one of the roots at a time.
+func (o *Options) chain(leaf *x509.Certificate, intermediates *x509.CertPool) ([]*x509.Certificate, error) {
+	if len(o.Roots) == 0 {
+		return nil, &adviceError{errors.New("no trusted root was given"), "name the root of the TPM's maker or of the cloud, after checking its fingerprint with them"}
+	}
+	roots := x509.NewCertPool()
+	for _, r := range o.Roots {
+		roots.AddCert(r)
+	}
+	// The subject alternative name of such certificates is critical and holds a directory name
+	// with maker, model and version only, which crypto/x509 does not read.
+	c := *leaf
+	c.UnhandledCriticalExtensions = slices.DeleteFunc(slices.Clone(leaf.UnhandledCriticalExtensions), oidSubjectAltName().Equal)
+	chains, err := c.Verify(x509.VerifyOptions{
+		Roots: roots, Intermediates: intermediates, CurrentTime: o.At, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("certificate %q of issuer %q: %w", leaf.Subject.CommonName, leaf.Issuer.CommonName, err)
+	}
+	return chains[0], nil
+}
+
+// checkUse refuses certificates that were not issued for keys of a TPM.
+func checkUse(c *x509.Certificate, want x509.KeyUsage, uses ...asn1.ObjectIdentifier) error {
+	if c.IsCA {
+		return fmt.Errorf("certificate %q is of a certificate authority", c.Subject.CommonName)
+	}
+	if c.KeyUsage != 0 && c.KeyUsage&want == 0 {
+		return fmt.Errorf("certificate %q has key usage %b, wanted %b", c.Subject.CommonName, c.KeyUsage, want)
+	}
+	if len(c.ExtKeyUsage) == 0 && len(c.UnknownExtKeyUsage) == 0 {
+		return nil
+	}
+	for _, use := range c.UnknownExtKeyUsage {
+		if slices.ContainsFunc(uses, use.Equal) {
+			return nil
+		}
+	}
+	return fmt.Errorf("certificate %q was issued for another use than keys of a TPM", c.Subject.CommonName)
+}
+
+// revocation looks the certificates of a chain up in the given lists. It wants a
+// list for the leaf and uses those that there are for the others.
+func (o *Options) revocation(chain []*x509.Certificate) (seen string, err error) {
+	lists := o.Collateral.CRLs
+	if len(lists) > maxCerts {
+		return "", fmt.Errorf("%d CRLs, at most %d allowed", len(lists), maxCerts)
+	}
+	var crls []*x509.RevocationList
+	for i, der := range lists {
+		if len(der) > maxCRL {
+			return "", fmt.Errorf("CRL %d has %d bytes, at most %d allowed", i+1, len(der), maxCRL)
+		}
+		crl, err := x509.ParseRevocationList(der)
+		if err != nil {
+			return "", fmt.Errorf("CRL %d: %w", i+1, err)
+		}
+		crls = append(crls, crl)
+	}
+	for i, c := range chain[:len(chain)-1] {
+		checked := false
+		for _, crl := range crls {
+			if crl.CheckSignatureFrom(chain[i+1]) != nil {
+				continue
+			}
+			stale, err := o.checkWindow(crl)
+			if err != nil {
+				return "", err
+			}
+			for _, e := range crl.RevokedCertificateEntries {
+				if e.SerialNumber.Cmp(c.SerialNumber) == 0 {
+					return "", &adviceError{
+						fmt.Errorf("certificate %q, serial number %x, was revoked at %s", c.Subject.CommonName, c.SerialNumber, stamp(e.RevocationTime)),
+						"do not trust this TPM any more: its issuer has revoked it",
+					}
+				}
+			}
+			checked = true
+			seen += fmt.Sprintf("%q is not among %d revoked%s; ", c.Subject.CommonName, len(crl.RevokedCertificateEntries), stale)
+		}
+		if i == 0 && !checked {
+			return "", fmt.Errorf("no CRL that %q signed", chain[1].Subject.CommonName)
+		}
+	}
+	return seen[:len(seen)-2], nil
+}
+
+func (o *Options) checkWindow(crl *x509.RevocationList) (stale string, err error) {
+	issuer := crl.Issuer.CommonName
+	switch {
+	case crl.NextUpdate.IsZero():
+		return "", fmt.Errorf("the CRL of %q does not say when the next one comes", issuer)
+	case o.At.Before(crl.ThisUpdate):
+		return "", fmt.Errorf("the CRL of %q is not valid before %s", issuer, stamp(crl.ThisUpdate))
+	case !o.At.After(crl.NextUpdate):
+		return "", nil
+	case o.At.After(crl.NextUpdate.Add(o.Grace)):
+		return "", fmt.Errorf("the CRL of %q expired at %s", issuer, stamp(crl.NextUpdate))
+	}
+	return ", stale since " + stamp(crl.NextUpdate), nil
+}
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// adviceError is an error that knows what to do about it.
+type adviceError struct {
+	error
+	advice string
+}
+
+func (e *adviceError) Unwrap() error { return e.error }
