@@ -46,7 +46,7 @@ func TestWorldIsConsistent(t *testing.T) {
 		}
 	}
 	r := w.Report(snp.Genoa, 3)
-	if w.Leaf(r) != w.Leaf(r) {
+	if first := w.Leaf(r); first != w.Leaf(r) {
 		t.Error("a chip has two certificates")
 	}
 	entries, err := snp.ParseCertTable(w.Table(r))

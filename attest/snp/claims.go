@@ -1,0 +1,154 @@
+package snp
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"strconv"
+
+	"hitoku.dev/attest"
+)
+
+// product is the product line of the report: from its CPUID, or in version 2 from
+// the certificate, or from a CHIP_ID of Turin's length; "" where nothing says.
+func (c *check) product() Product {
+	if c.r.Version >= 3 {
+		return c.r.Product()
+	}
+	if c.chain != nil && c.chain.info != nil {
+		return c.chain.info.Product
+	}
+	if c.r.ChipID != [64]byte{} && allZero(c.r.ChipID[8:]) {
+		return Turin
+	}
+	return ""
+}
+
+// claims says what the report says. Texts are cut out of one long one, since a
+// verification should cost little beside its signature.
+func (c *check) claims() attest.Claims {
+	r := c.r
+	out := attest.Claims{
+		Format:         FormatReport,
+		TEE:            attest.SEVSNP,
+		Measurement:    r.Measurement[:],
+		Debug:          r.Policy.Has(PolicyDebug),
+		ReportData:     r.ReportData[:],
+		SVNs:           c.svns(),
+		Facts:          c.facts(),
+		CollateralDate: c.crlDate,
+	}
+	digits := hex.EncodeToString(c.e.Raw[:0x1e0])
+	cut := func(from, size int) string { return digits[2*from : 2*(from+size)] }
+	if r.ChipID != [64]byte{} {
+		out.PlatformID = cut(0x1a0, 64)
+	}
+	var be [48]byte
+	for i, v := range [...]uint64{uint64(r.ReportedTCB), uint64(r.CurrentTCB), uint64(r.CommittedTCB), uint64(r.LaunchTCB), r.LaunchMit, r.CurrentMit} {
+		binary.BigEndian.PutUint64(be[8*i:], v)
+	}
+	numbers := hex.EncodeToString(be[:])
+	word := func(i int) string { return numbers[16*i : 16*i+16] }
+	m := make(map[string]string, 14)
+	m["measurement"] = cut(0x90, 48)
+	m["host_data"] = cut(0xc0, 32)
+	m["id_key_digest"] = cut(0xe0, 48)
+	m["author_key_digest"] = cut(0x110, 48)
+	m["family_id"] = cut(0x10, 16)
+	m["image_id"] = cut(0x20, 16)
+	m["report_id"] = cut(0x140, 32)
+	m["report_id_ma"] = cut(0x160, 32)
+	m["reported_tcb"] = word(0)
+	m["current_tcb"] = word(1)
+	m["committed_tcb"] = word(2)
+	m["launch_tcb"] = word(3)
+	if r.Version >= 5 {
+		m["launch_mit_vector"] = word(4)
+		m["current_mit_vector"] = word(5)
+	}
+	out.Measurements = m
+	return out
+}
+
+// svns are the parts of the reported TCB and the guest's own number.
+func (c *check) svns() map[string]uint64 {
+	product := c.product()
+	s := c.r.ReportedTCB.Parts(product)
+	m := make(map[string]uint64, 6)
+	m["bootloader"] = uint64(s.Bootloader)
+	m["tee"] = uint64(s.TEE)
+	m["snp"] = uint64(s.SNP)
+	m["microcode"] = uint64(s.Microcode)
+	if product == Turin {
+		m["fmc"] = uint64(s.FMC)
+	}
+	m["guest"] = uint64(c.r.GuestSVN)
+	return m
+}
+
+func (c *check) facts() map[string]string {
+	r := c.r
+	m := make(map[string]string, 26)
+	flag := func(name string, set bool) {
+		m[name] = "false"
+		if set {
+			m[name] = "true"
+		}
+	}
+	flag("smt_allowed", r.Policy.Has(PolicySMT))
+	flag("migration_agent_allowed", r.Policy.Has(PolicyMigrateMA))
+	flag("debug_allowed", r.Policy.Has(PolicyDebug))
+	flag("single_socket_required", r.Policy.Has(PolicySingleSocket))
+	flag("cxl_allowed", r.Policy.Has(PolicyCXLAllow))
+	flag("aes_256_xts_required", r.Policy.Has(PolicyAES256XTS))
+	flag("rapl_disable_required", r.Policy.Has(PolicyRAPLDisable))
+	flag("ciphertext_hiding_required", r.Policy.Has(PolicyCiphertextHiding))
+	flag("page_swap_disabled", r.Policy.Has(PolicyPageSwapDisable))
+	flag("smt_enabled", r.PlatformInfo.Has(PlatformSMT))
+	flag("tsme_enabled", r.PlatformInfo.Has(PlatformTSME))
+	flag("ecc_enabled", r.PlatformInfo.Has(PlatformECC))
+	flag("rapl_disabled", r.PlatformInfo.Has(PlatformRAPLDisabled))
+	flag("ciphertext_hiding_enabled", r.PlatformInfo.Has(PlatformCiphertextHiding))
+	flag("alias_check_complete", r.PlatformInfo.Has(PlatformAliasCheck))
+	flag("tio_enabled", r.PlatformInfo.Has(PlatformTIO))
+	flag("provisional_firmware", r.CurrentTCB != r.CommittedTCB || r.Current != r.Committed)
+	flag("chip_id_masked", r.ChipID == [64]byte{})
+	flag("chip_key_masked", r.KeyInfo.MaskChipKey())
+	flag("author_key", r.KeyInfo.AuthorKey())
+	m["signing_key"] = r.KeyInfo.SigningKey().String()
+	m["vmpl"] = "host"
+	if r.VMPL <= 3 {
+		m["vmpl"] = "0123"[r.VMPL : r.VMPL+1]
+	}
+	if p := c.product(); p != "" {
+		m["product"] = string(p)
+	}
+	if c.chain != nil && c.chain.err == nil && c.chain.info.CSP != "" {
+		m["csp"] = c.chain.info.CSP
+	}
+	versions(m, r)
+	return m
+}
+
+// versions adds the facts that are dotted numbers, cut out of one text.
+func versions(m map[string]string, r *Report) {
+	var buf [64]byte
+	var ends [3]int
+	b := buf[:0]
+	for i, f := range [...][]uint8{
+		{r.Current.Major, r.Current.Minor, r.Current.Build},
+		{r.Committed.Major, r.Committed.Minor, r.Committed.Build},
+		{r.Policy.ABIMajor(), r.Policy.ABIMinor()},
+	} {
+		for j, n := range f {
+			if j > 0 {
+				b = append(b, '.')
+			}
+			b = strconv.AppendUint(b, uint64(n), 10)
+		}
+		ends[i] = len(b)
+	}
+	text := string(b)
+	m["firmware_current"] = text[:ends[0]]
+	m["firmware_committed"] = text[ends[0]:ends[1]]
+	m["abi_required"] = text[ends[1]:ends[2]]
+}
