@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"hitoku.dev/attest"
+	"hitoku.dev/attest/collateral"
 	"hitoku.dev/attest/dcap"
 	"hitoku.dev/attest/policy"
 	"hitoku.dev/internal/image"
@@ -101,7 +102,7 @@ Exit codes: 0 accepted, 1 refused, 2 wrong usage.`,
 	f.StringVar(&o.image, "image", "", "measure this confidential image and accept its measurement only")
 	f.StringVar(&o.name, "name", "", "DNS name that the certificate must be for (default: the host of the address)")
 	f.StringVar(&o.at, "at", "", "judge as of this time, RFC 3339 (default: now)")
-	f.StringVar(&o.collateral, "collateral", "", "JSON file, or folder with the answers of the maker's service")
+	f.StringVar(&o.collateral, "collateral", "", "exported bundle or JSON `file`, or folder with the answers of the makers' services")
 	f.StringVar(&o.nonce, "nonce", "", "nonce that the evidence answers, hexadecimal; in a bare quote the beginning of the report data")
 	f.StringVar(&o.reportData, "report-data", "", "the 64 bytes that the evidence was made over, hexadecimal")
 	f.StringArrayVar(&o.tcbStatuses, "tcb-status", nil, "accept this TCB status besides UpToDate, for example SWHardeningNeeded (repeatable)")
@@ -171,7 +172,7 @@ func (o *verifyOptions) parse(target string) (*verify.Options, error) {
 	}
 	if o.collateral != "" {
 		var e error
-		if out.Collateral, e = verify.LoadBundle(o.collateral); e != nil {
+		if out.Collateral, e = collateral.Load(o.collateral); e != nil {
 			err = errors.Join(err, fmt.Errorf("verify: --collateral: %w", e))
 		}
 	}

@@ -14,6 +14,7 @@ import (
 
 	"hitoku.dev/attest"
 	"hitoku.dev/attest/atls"
+	"hitoku.dev/attest/collateral"
 	"hitoku.dev/attest/dcap"
 	"hitoku.dev/attest/policy"
 )
@@ -34,7 +35,7 @@ type Options struct {
 	// Image, when set, is measured by Measure, and its measurement is the one that is wanted.
 	Image      string
 	Measure    func(ctx context.Context, ref string) (measurement string, err error)
-	Collateral *Bundle // nil: what the certificate carries
+	Collateral *collateral.Bundle // nil: what the certificate carries
 	Dial       func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
@@ -83,7 +84,7 @@ func (r *Report) judgeCertificate(chain []*x509.Certificate, o *Options) {
 	var collateral *dcap.Collateral
 	m, err := atls.FromCertificate(chain[0])
 	if err == nil && o.Collateral != nil {
-		collateral = o.Collateral.Select(m.Evidence, o.At)
+		collateral = o.Collateral.DCAP(m.Evidence, o.At)
 	}
 	out, _ := atls.Verify(chain, atls.Options{
 		Root: o.Root, Zone: o.Zone, SimulatedRoot: o.SimulatedRoot, Name: o.Name, Policy: o.Policy, Collateral: collateral,
@@ -128,7 +129,7 @@ func (r *Report) judgeQuote(raw []byte, o *Options) {
 	}
 	var collateral *dcap.Collateral
 	if o.Collateral != nil {
-		collateral = o.Collateral.Select(raw, o.At)
+		collateral = o.Collateral.DCAP(raw, o.At)
 	}
 	result, err := dcap.Verify(raw, dcap.Options{Root: root, Collateral: collateral, At: o.At, Simulated: simulated})
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"hitoku.dev/attest/collateral"
 	"hitoku.dev/internal/verify"
 )
 
@@ -63,7 +64,7 @@ func TestRealQuotesWithFolder(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			bundle, err := verify.LoadBundle(folder)
+			bundle, err := collateral.Load(folder)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -88,7 +89,7 @@ func TestRealQuotesWithFolder(t *testing.T) {
 	}
 
 	// The whole pool at once: parts of many platforms, times and editions.
-	bundle, err := verify.LoadBundle(filepath.Join(dir, "intel-collateral"))
+	bundle, err := collateral.Load(filepath.Join(dir, "intel-collateral"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"hitoku.dev/attest"
+	"hitoku.dev/attest/collateral"
 	"hitoku.dev/attest/dcap"
 	"hitoku.dev/internal/verify"
 	"hitoku.dev/internal/verify/verifytest"
@@ -149,7 +150,7 @@ func TestQuote(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bundle, err := verify.LoadBundle(write(t, "collateral.json", whole))
+	bundle, err := collateral.Load(write(t, "collateral.json", whole))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +213,7 @@ func TestFolder(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	bundle, err := verify.LoadBundle(dir)
+	bundle, err := collateral.Load(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -226,17 +227,17 @@ func TestFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.EditQuote = func(q *dcap.Quote) { q.CertType, q.CertData = dcap.CertPPIDRSA3072, make([]byte, 404) }
-	if o.Collateral, err = verify.LoadBundle(dir); err != nil {
+	if o.Collateral, err = collateral.Load(dir); err != nil {
 		t.Fatal(err)
 	}
 	o.Stdin = bytes.NewReader(w.Quote([64]byte{1}))
 	if r := run(t, o); !r.Accepted() {
 		t.Errorf("PPID alone: failed %v: %+v", failed(r), r.Verdict.Failed())
 	}
-	if _, err := verify.LoadBundle(t.TempDir()); err == nil {
+	if _, err := collateral.Load(t.TempDir()); err == nil {
 		t.Error("an empty folder was taken for collateral")
 	}
-	if _, err := verify.LoadBundle(filepath.Join(dir, "README")); err == nil {
+	if _, err := collateral.Load(filepath.Join(dir, "README")); err == nil {
 		t.Error("a text was taken for collateral")
 	}
 }
