@@ -17,6 +17,9 @@ var (
 	OIDSimulatedPolicy = asn1.ObjectIdentifier{2, 25, 1690127389, 2, 1}
 	// OIDAttestedAppEKU is the extended key usage of certificates issued to attested applications.
 	OIDAttestedAppEKU = asn1.ObjectIdentifier{2, 25, 1690127389, 3, 1}
+	// OIDLocalAttestationEKU is the extended key usage of the certificates in which a node's
+	// quoting enclave answers a local report; no party accepts them as anything else.
+	OIDLocalAttestationEKU = asn1.ObjectIdentifier{2, 25, 1690127389, 3, 3}
 	// OIDNodeEKU is the extended key usage of compute node certificates.
 	OIDNodeEKU = asn1.ObjectIdentifier{2, 25, 1690127389, 3, 2}
 )

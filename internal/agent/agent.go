@@ -53,6 +53,11 @@ type Platform interface {
 	NodeEvidence(ctx context.Context, b *attest.Binding) ([]byte, error)
 	// TargetInfo is the 512-byte TARGETINFO of the platform's quoting enclave.
 	TargetInfo() []byte
+	// QuoteReport lets the quoting enclave turn a REPORT (432 bytes) that was made for it on
+	// this machine into a quote; a report that it refuses is a *client.RefusedError.
+	QuoteReport(report []byte) ([]byte, error)
+	// AnswerReport returns the quoting enclave's REPORT over subject for the program that made report.
+	AnswerReport(report []byte, subject [32]byte) ([]byte, error)
 }
 
 // TEEServer answers workloads over a socket in a folder; simtee.Server is one.

@@ -24,6 +24,7 @@ import (
 	"github.com/google/uuid"
 
 	"hitoku.dev/attest"
+	"hitoku.dev/enclave/simtee/client"
 	"hitoku.dev/internal/jointoken"
 	"hitoku.dev/internal/wire"
 )
@@ -391,6 +392,12 @@ func (p *fakePlatform) ID() string                  { return "001122334455667788
 func (p *fakePlatform) PCKPublic() *ecdsa.PublicKey { return &p.key.PublicKey }
 func (p *fakePlatform) InstallPCK(c []byte) error   { p.chain = c; return nil }
 func (p *fakePlatform) TargetInfo() []byte          { return make([]byte, 512) }
+func (p *fakePlatform) QuoteReport(report []byte) ([]byte, error) {
+	return nil, &client.RefusedError{Rule: "report_mac", Wanted: "a report of this machine", Seen: "none"}
+}
+func (p *fakePlatform) AnswerReport(report []byte, _ [32]byte) ([]byte, error) {
+	return p.QuoteReport(report)
+}
 func (p *fakePlatform) NodeEvidence(_ context.Context, b *attest.Binding) ([]byte, error) {
 	data := b.ReportData()
 	return append([]byte("quote over "), data[:]...), nil
