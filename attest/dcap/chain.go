@@ -208,6 +208,16 @@ func (p *pckChain) readLeaf() (err error) {
 	return errors.Join(err, keyErr, checkShape(p.leaf, false))
 }
 
+// leafFirst moves the first certificate that is no authority to the front: chains
+// in files come in either order. Inside a quote there is one order.
+func leafFirst(chain []*x509.Certificate) {
+	if i := slices.IndexFunc(chain, func(c *x509.Certificate) bool { return !c.IsCA }); i > 0 {
+		leaf := chain[i]
+		copy(chain[1:i+1], chain[:i])
+		chain[0] = leaf
+	}
+}
+
 // signer is a TCB signing certificate that the trusted root issued directly.
 type signer struct {
 	cert *x509.Certificate
@@ -224,6 +234,7 @@ func (a anchor) newSigner(pem []byte) (s signer) {
 		s.err = fmt.Errorf("issuer chain: %w", err)
 		return s
 	}
+	leafFirst(chain)
 	cert := chain[0]
 	err = errors.Join(a.checkRoots(chain), checkShape(cert, false), a.signed(cert))
 	for _, c := range chain[1:] {

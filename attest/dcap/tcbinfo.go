@@ -200,7 +200,7 @@ func (l *TCBLevel) read(j *levelJSON, of *TCBInfo) error {
 }
 
 type componentJSON struct {
-	SVN *uint8 `json:"svn"`
+	SVN *int `json:"svn"`
 }
 
 func readComponents(what string, list []componentJSON, out *[16]byte) error {
@@ -208,10 +208,13 @@ func readComponents(what string, list []componentJSON, out *[16]byte) error {
 		return fmt.Errorf("%d %s, wanted %d", len(list), what, len(out))
 	}
 	for i, c := range list {
-		if c.SVN == nil {
+		switch {
+		case c.SVN == nil:
 			return fmt.Errorf("%s: number %d has no svn", what, i+1)
+		case *c.SVN < 0 || *c.SVN > 255:
+			return fmt.Errorf("%s: number %d has svn %d, wanted 0 to 255", what, i+1, *c.SVN)
 		}
-		out[i] = *c.SVN
+		out[i] = byte(*c.SVN)
 	}
 	return nil
 }

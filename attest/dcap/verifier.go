@@ -131,6 +131,7 @@ func NewVerifier(root *x509.Certificate, c *Collateral, simulated bool) *Verifie
 	}
 	if len(c.PCKChain) > 0 {
 		v.pckChain, v.pckErr = parseChain(c.PCKChain)
+		leafFirst(v.pckChain)
 	} else {
 		v.pckErr = errors.New("there is none")
 	}

@@ -174,30 +174,92 @@ func TestRealBadQuotes(t *testing.T) {
 	}
 }
 
-// TestIntelSampleSet verifies Intel's own sample under its test root; the PCK chain is not in the quote.
-func TestIntelSampleSet(t *testing.T) {
+// TestIntelSampleSets verifies Intel's own samples under their test roots. The
+// one of TDX is refused: its certification data of type 5 is DER instead of PEM,
+// its TCB info has component SVNs above 255, which no platform can have, and no
+// TDX module identities although the quote names a module version, and its QE has
+// another MRSIGNER than the QE identity.
+func TestIntelSampleSets(t *testing.T) {
 	t.Parallel()
 	dir := evidenceDir(t)
-	read := func(name string) []byte { return readEvidence(t, dir, "sgx/synthetic/intel-qvl/"+name) }
-	block, _ := pem.Decode(read("trustedRootCaCert.pem"))
-	root, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &Collateral{
-		TCBInfo: read("tcbInfo.json"), TCBInfoChain: read("tcbSignChain.pem"), QEIdentity: read("qeIdentity.json"), QEIdentityChain: read("tcbSignChain.pem"),
-		PCKCRL: read("intermediateCaCrl.der"), RootCRL: read("rootCaCrl.pem"), PCKChain: append(read("pckCert.pem"), read("pckSignChain.pem")...),
-	}
 	at := time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
-	r, err := Verify(read("quote.dat"), Options{Root: root, Collateral: c, At: at})
-	if err != nil {
-		t.Fatal(err)
+	for name, tc := range map[string]struct {
+		failed []string
+		tcb    string
+	}{
+		"sgx": {nil, UpToDate},
+		"tdx": {[]string{
+			"root_trusted", "pck_chain", "pck_revocation", "root_crl", "tcb_info_signature", "tcb_info_current", "tcb_info_match", "tdx_module",
+			"qe_identity", "qe_report_signature", "tcb_level",
+		}, ""},
+	} {
+		read := func(file string) []byte { return readEvidence(t, dir, name+"/synthetic/intel-qvl/"+file) }
+		block, _ := pem.Decode(read("trustedRootCaCert.pem"))
+		root, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := &Collateral{
+			TCBInfo: read("tcbInfo.json"), TCBInfoChain: read("tcbSignChain.pem"), QEIdentity: read("qeIdentity.json"), QEIdentityChain: read("tcbSignChain.pem"),
+			PCKCRL: read("intermediateCaCrl.der"), RootCRL: read("rootCaCrl.der"), PCKChain: append(read("pckCert.pem"), read("pckSignChain.pem")...),
+		}
+		r, err := Verify(read("quote.dat"), Options{Root: root, Collateral: c, At: at})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if failed := failedNames(r.Rules); !slices.Equal(failed, tc.failed) || r.Claims.TCB.Overall != tc.tcb {
+			t.Errorf("%s: TCB %+v, failed %+v", name, r.Claims.TCB, (&attest.Verdict{Rules: r.Rules}).Failed())
+		}
+		r, err = Verify(read("quote.dat"), Options{Root: IntelRoot(), Collateral: c, At: at})
+		if err != nil || !slices.Contains(failedNames(r.Rules), "root_trusted") {
+			t.Errorf("%s: Intel's test root was taken for Intel's root: %v", name, err)
+		}
 	}
-	if !r.OK() || r.Claims.TCB.Overall != UpToDate {
-		t.Errorf("TCB %+v, failed %+v", r.Claims.TCB, (&attest.Verdict{Rules: r.Rules}).Failed())
+}
+
+// TestFlipRealQuotes changes every byte of every real quote that is accepted,
+// and cuts it at every length. What follows the quote's end is not signed. The
+// bytes of the PCK chain, whose every change costs three certificates, take their
+// turn in one quote of each version.
+func TestFlipRealQuotes(t *testing.T) {
+	t.Parallel()
+	dir := evidenceDir(t)
+	seen, formats := make(map[string]bool), make(map[string]bool)
+	for _, tc := range evidenceCases(t, dir) {
+		if !tc.Complete || seen[tc.Quote] {
+			continue
+		}
+		raw := readEvidence(t, dir, tc.Quote)
+		v := NewVerifier(IntelRoot(), tc.collateral(t, dir), false)
+		if r, err := v.Verify(raw, tc.VerifyAt); err != nil || !r.OK() {
+			continue // not supported, see TestRealQuotes
+		}
+		seen[tc.Quote] = true
+		q, err := ParseQuote(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw = raw[:len(raw)-q.Trailing]
+		flips := raw
+		if formats[q.Format()] {
+			flips = raw[:len(raw)-len(q.CertData)]
+		}
+		formats[q.Format()] = true
+		t.Run(tc.Quote, func(t *testing.T) {
+			t.Parallel()
+			flipAll(flips, func(i int, flipped []byte) {
+				if r, err := v.Verify(append(flipped, raw[len(flips):]...), tc.VerifyAt); err == nil && r.OK() {
+					t.Errorf("byte %d changed from %#02x to %#02x, accepted", i, raw[i], flipped[i])
+				}
+			})
+			for n := range raw {
+				if _, err := v.Verify(raw[:n:n], tc.VerifyAt); err == nil {
+					t.Errorf("read at %d of %d bytes", n, len(raw))
+				}
+			}
+		})
 	}
-	r, err = Verify(read("quote.dat"), Options{Root: IntelRoot(), Collateral: c, At: at})
-	if err != nil || !slices.Contains(failedNames(r.Rules), "root_trusted") {
-		t.Errorf("Intel's test root was taken for Intel's root: %v", err)
+	if len(seen) < 20 {
+		t.Errorf("%d quotes, wanted more", len(seen))
 	}
 }

@@ -116,17 +116,21 @@ func TestRefusals(t *testing.T) {
 			o := newWorld(w.t)
 			w.pckKey, q.CertData = o.pckKey, pemOf(o.pck, o.ca, o.root)
 		}, failed: []string{"root_trusted", "pck_revocation"}, tcb: UpToDate},
-		"root of the same name":  {quote: func(w *world, q *Quote) { q.CertData = pemOf(w.pck, w.ca, newWorld(w.t).root) }, failed: []string{"root_trusted"}, tcb: UpToDate},
-		"no root in the chain":   {quote: func(w *world, q *Quote) { q.CertData = pemOf(w.pck, w.ca) }, tcb: UpToDate},
-		"final NUL":              {quote: func(w *world, q *Quote) { q.CertData = append(q.CertData, 0) }, tcb: UpToDate},
-		"text beside the chain":  {quote: func(w *world, q *Quote) { q.CertData = append([]byte("hello\n"), q.CertData...) }, failed: noPCK},
-		"empty chain":            {quote: func(w *world, q *Quote) { q.CertData = nil }, failed: noPCK},
-		"stranger in the chain":  {quote: func(w *world, q *Quote) { q.CertData = pemOf(w.pck, w.ca, w.signer, w.root) }, failed: []string{"pck_chain"}, tcb: UpToDate},
-		"chain in another order": {quote: func(w *world, q *Quote) { q.CertData = pemOf(w.ca, w.pck, w.root) }, failed: []string{"root_trusted", "pck_chain", "pck_revocation", "root_crl", "tcb_info_match", "qe_report_signature", "tcb_level"}},
-		"type 4 with CRL chain":  {quote: func(w *world, q *Quote) { q.CertType, q.CertData = CertPCKLeaf, pemOf(w.pck) }, tcb: UpToDate},
-		"type 4 without a chain": {quote: func(w *world, q *Quote) { q.CertType, q.CertData = CertPCKLeaf, pemOf(w.pck) }, coll: func(w *world, c *Collateral) { c.PCKCRLChain = nil }, failed: []string{"root_trusted", "pck_chain", "pck_revocation", "root_crl"}, tcb: UpToDate},
-		"type 3 without a chain": {quote: func(w *world, q *Quote) { q.CertType, q.CertData = CertPPIDRSA3072, make([]byte, 404) }, failed: noPCK},
-		"type 3 with a chain":    {quote: func(w *world, q *Quote) { q.CertType, q.CertData = CertPPIDRSA3072, make([]byte, 404) }, coll: func(w *world, c *Collateral) { c.PCKChain = pemOf(w.pck, w.ca, w.root) }, tcb: UpToDate},
+		"root of the same name":    {quote: func(w *world, q *Quote) { q.CertData = pemOf(w.pck, w.ca, newWorld(w.t).root) }, failed: []string{"root_trusted"}, tcb: UpToDate},
+		"no root in the chain":     {quote: func(w *world, q *Quote) { q.CertData = pemOf(w.pck, w.ca) }, tcb: UpToDate},
+		"final NUL":                {quote: func(w *world, q *Quote) { q.CertData = append(q.CertData, 0) }, tcb: UpToDate},
+		"text beside the chain":    {quote: func(w *world, q *Quote) { q.CertData = append([]byte("hello\n"), q.CertData...) }, failed: noPCK},
+		"empty chain":              {quote: func(w *world, q *Quote) { q.CertData = nil }, failed: noPCK},
+		"stranger in the chain":    {quote: func(w *world, q *Quote) { q.CertData = pemOf(w.pck, w.ca, w.signer, w.root) }, failed: []string{"pck_chain"}, tcb: UpToDate},
+		"chain in another order":   {quote: func(w *world, q *Quote) { q.CertData = pemOf(w.ca, w.pck, w.root) }, failed: []string{"root_trusted", "pck_chain", "pck_revocation", "root_crl", "tcb_info_match", "qe_report_signature", "tcb_level"}},
+		"type 4 with CRL chain":    {quote: func(w *world, q *Quote) { q.CertType, q.CertData = CertPCKLeaf, pemOf(w.pck) }, tcb: UpToDate},
+		"type 4 without a chain":   {quote: func(w *world, q *Quote) { q.CertType, q.CertData = CertPCKLeaf, pemOf(w.pck) }, coll: func(w *world, c *Collateral) { c.PCKCRLChain = nil }, failed: []string{"root_trusted", "pck_chain", "pck_revocation", "root_crl"}, tcb: UpToDate},
+		"type 3 without a chain":   {quote: func(w *world, q *Quote) { q.CertType, q.CertData = CertPPIDRSA3072, make([]byte, 404) }, failed: noPCK},
+		"type 3, chain root first": {quote: func(w *world, q *Quote) { q.CertType, q.CertData = CertPPIDRSA3072, make([]byte, 404) }, coll: func(w *world, c *Collateral) { c.PCKChain = pemOf(w.root, w.ca, w.pck) }, tcb: UpToDate},
+		"issuer chains root first": {coll: func(w *world, c *Collateral) {
+			c.TCBInfoChain, c.QEIdentityChain, c.PCKCRLChain = pemOf(w.root, w.signer), pemOf(w.root, w.signer), pemOf(w.root, w.ca)
+		}, tcb: UpToDate},
+		"type 3 with a chain": {quote: func(w *world, q *Quote) { q.CertType, q.CertData = CertPPIDRSA3072, make([]byte, 404) }, coll: func(w *world, c *Collateral) { c.PCKChain = pemOf(w.pck, w.ca, w.root) }, tcb: UpToDate},
 		"type 1 with a chain": {quote: func(w *world, q *Quote) {
 			q.CertType, q.CertData = CertPPIDPlain, append(w.ext.PPID[:], make([]byte, 20)...)
 		}, coll: func(w *world, c *Collateral) { c.PCKChain = pemOf(w.pck, w.ca, w.root) }, tcb: UpToDate},
