@@ -111,6 +111,9 @@ func accountInfo(acct *store.Account, ms *store.Membership) wire.Account {
 		AcctID: acct.ID, Name: acct.Name, CreatedAt: acct.CreatedAt.Unix(), CustomLogo: acct.CustomLogo, AuthConfigs: map[string]any{},
 		NodeEnrollment: wire.NodeEnrollment{AttestationEnforcementDisabledInsecure: acct.TestOnly},
 		Component:      acct.Component, AccountStatus: acct.Status, FourEyes: acct.DistinctApprover,
+		Attestation: &wire.AttestationRules{
+			TCBStatuses: acceptedStatuses(acct), MinTCBEvaluation: acct.Options.MinTCBEvaluation, AcceptBareBinding: acct.Options.AcceptBareBinding,
+		},
 	}
 	if ms != nil {
 		w.Roles, w.Status = roleNames(ms.Roles), ms.Status
@@ -206,8 +209,8 @@ func (m *Manager) Account(ctx context.Context, a Actor, id string, totals bool) 
 	return &w, nil
 }
 
-// UpdateAccount changes name, logo, state and the four-eyes rule. Whether an
-// account is test-only never changes.
+// UpdateAccount changes name, logo, state, the four-eyes rule and the rules of
+// attestation. Whether an account is test-only never changes.
 func (m *Manager) UpdateAccount(ctx context.Context, a Actor, id string, r wire.AccountUpdate) (*wire.Account, error) {
 	if err := a.self(); err != nil {
 		return nil, err
@@ -221,7 +224,7 @@ func (m *Manager) UpdateAccount(ctx context.Context, a Actor, id string, r wire.
 		if err := runsAccount(a, ms); err != nil {
 			return err
 		}
-		did, err := changeAccount(a, acct, r)
+		did, looser, err := changeAccount(a, acct, r)
 		if err != nil {
 			return err
 		}
@@ -234,6 +237,9 @@ func (m *Manager) UpdateAccount(ctx context.Context, a Actor, id string, r wire.
 		w = accountInfo(acct, ms)
 		e := a.event("ACCOUNT_UPDATED", "ADMIN", a.Name+" changed the account: "+strings.Join(did, ", "))
 		e.AccountID = id
+		if looser {
+			e.Severity = "WARNING"
+		}
 		return tx.Audit(ctx, e)
 	})
 	if err != nil {
@@ -242,16 +248,17 @@ func (m *Manager) UpdateAccount(ctx context.Context, a Actor, id string, r wire.
 	return &w, nil
 }
 
-func changeAccount(a Actor, acct *store.Account, r wire.AccountUpdate) (did []string, err error) {
+// changeAccount says what it did, and whether evidence may now pass that did not before.
+func changeAccount(a Actor, acct *store.Account, r wire.AccountUpdate) (did []string, looser bool, err error) {
 	if r.Name != nil {
 		if acct.Name, err = checkName("an account", *r.Name); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		did = append(did, "name")
 	}
 	if r.CustomLogo != nil {
 		if err := checkLogo(*r.CustomLogo); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		acct.CustomLogo = *r.CustomLogo
 		did = append(did, "logo")
@@ -262,20 +269,30 @@ func changeAccount(a Actor, acct *store.Account, r wire.AccountUpdate) (did []st
 		acct.Status = r.AccountStatus
 		did = append(did, "state "+r.AccountStatus)
 	default:
-		return nil, invalid(CodeInvalidValue, "account_status %q is neither Active nor Deactivated", r.AccountStatus)
+		return nil, false, invalid(CodeInvalidValue, "account_status %q is neither Active nor Deactivated", r.AccountStatus)
 	}
 	if r.FourEyes != nil {
 		// One person alone could otherwise switch the rule off, approve, and switch it on again.
 		if acct.DistinctApprover && !*r.FourEyes && !a.SystemAdmin {
-			return nil, forbidden("only a system administrator may switch four_eyes off")
+			return nil, false, forbidden("only a system administrator may switch four_eyes off")
 		}
 		acct.DistinctApprover = *r.FourEyes
 		did = append(did, fmt.Sprintf("four_eyes %t", *r.FourEyes))
 	}
-	if len(did) == 0 {
-		return nil, invalid(CodeBadRequest, "nothing to change was given")
+	if r.Attestation != nil {
+		changed, loosened, err := changeAttestation(acct, *r.Attestation)
+		if err != nil {
+			return nil, false, err
+		}
+		if loosened && acct.DistinctApprover && !a.SystemAdmin {
+			return nil, false, forbidden("only a system administrator may accept more evidence in an account with four_eyes")
+		}
+		did, looser = append(did, changed...), loosened
 	}
-	return did, nil
+	if len(did) == 0 {
+		return nil, false, invalid(CodeBadRequest, "nothing to change was given")
+	}
+	return did, looser, nil
 }
 
 // DeleteAccount removes an account and all that is in it. Its part of the audit log stays.

@@ -66,7 +66,7 @@ func (m *Manager) IssueCertificate(ctx context.Context, p Peer, r wire.Certifica
 	var out *wire.TaskResult
 	var nonce *store.Nonce
 	err = m.update(ctx, func(tx *store.Tx) (err error) {
-		if nonce, err = m.takeNonce(ctx, tx, p.AccountID, a.req.Binding); err != nil {
+		if nonce, err = m.answerNonce(ctx, tx, p, attest.PurposeAppTLS, a.req.Binding); err != nil {
 			return err
 		}
 		s, err := a.load(ctx, tx, nonce)

@@ -81,7 +81,10 @@ func (m *Manager) issueAccount(a *store.Account, rootRow *store.Authority) (issu
 	if err != nil {
 		return issue.Account{}, err
 	}
-	return issue.Account{ID: a.ID, TestOnly: a.TestOnly, RootSPKI: root.SPKIHash(), BareBinding: a.Options.AcceptBareBinding}, nil
+	return issue.Account{
+		ID: a.ID, TestOnly: a.TestOnly, RootSPKI: root.SPKIHash(), BareBinding: a.Options.AcceptBareBinding,
+		TCBStatuses: acceptedStatuses(a), MinTCBEvaluation: a.Options.MinTCBEvaluation,
+	}, nil
 }
 
 // revokeCertificates revokes every certificate in force that the conditions select. The caller

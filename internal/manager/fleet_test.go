@@ -301,36 +301,6 @@ func TestRequestsWaitForTheirTask(t *testing.T) {
 	}
 }
 
-func TestNoncesAreBounded(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	m := w.enrol(1)
-	ask := func(purpose attest.Purpose) error {
-		_, err := w.m.NewNonce(t.Context(), m.peer, wire.NonceRequest{Purpose: string(purpose)})
-		return err
-	}
-	for _, p := range []attest.Purpose{"", "app", "atls", "ledger-member", "APP-TLS"} {
-		if err := ask(p); outcome(nil, err) != CodeInvalidValue {
-			t.Errorf("purpose %q: %v", p, err)
-		}
-	}
-	for i := 0; ; i++ {
-		err := ask(attest.PurposeAppTLS)
-		if err != nil {
-			var e *Error
-			if !errors.As(err, &e) || e.Kind != Limited || i < nonceBurst-10 {
-				t.Fatalf("after %d: %v", i, err)
-			}
-			break
-		}
-		if i > nonceBurst {
-			t.Fatal("no end")
-		}
-	}
-	w.clock.Advance(time.Second)
-	w.must(ask(attest.PurposeAppTLS))
-}
-
 // TestRefusalsAreBounded: a workload on an enrolled machine cannot fill the database with
 // requests that are refused, nor keep honest ones out by them.
 func TestRefusalsAreBounded(t *testing.T) {
@@ -374,26 +344,5 @@ func TestFirstContactIsBounded(t *testing.T) {
 	var e *Error
 	if err := m.prepare(token); !errors.As(err, &e) || e.Kind != Limited {
 		t.Errorf("another platform: %v", err)
-	}
-}
-
-func TestUnansweredNoncesAreRemoved(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	m := w.enrol(1)
-	old := m.nonce(attest.PurposeAppTLS)
-	w.clock.Advance(2 * time.Hour)
-	fresh := m.nonce(attest.PurposeAppTLS)
-	for _, c := range []struct {
-		nonce []byte
-		there bool
-	}{{old, false}, {fresh, true}} {
-		err := w.m.store.Update(t.Context(), func(tx *store.Tx) error {
-			_, err := tx.TakeNonce(t.Context(), w.account, nonceID(c.nonce))
-			return err
-		})
-		if there := err == nil; there != c.there {
-			t.Errorf("there %v, wanted %v: %v", there, c.there, err)
-		}
 	}
 }

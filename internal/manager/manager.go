@@ -58,6 +58,9 @@ type Options struct {
 	// ServerKey returns the SHA-256 of the SubjectPublicKeyInfo in the manager's present web
 	// certificate: the pin that join tokens carry.
 	ServerKey func() ([32]byte, error)
+	// NonceKey authenticates nonces; 32 bytes derived from the master key, the same for all
+	// managers of a database. Without it nonces do not outlive the process.
+	NonceKey  []byte
 	Converter Converter // nil: the manager does not convert images
 	Now       func() time.Time
 	Rand      io.Reader
@@ -99,6 +102,12 @@ func New(o Options) (*Manager, error) {
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.NonceKey == nil {
+		o.NonceKey = make([]byte, 32)
+		if _, err := io.ReadFull(o.Rand, o.NonceKey); err != nil {
+			return nil, fmt.Errorf("manager: nonce key: %w", err)
+		}
 	}
 	if o.Passwords == (PasswordParams{}) {
 		o.Passwords = DefaultPasswords

@@ -54,8 +54,10 @@ func (w *world) open(change ...func(*Options)) {
 	w.t.Helper()
 	ring, err := keys.Open(w.t.Context(), keys.File{Path: filepath.Join(filepath.Dir(w.backend.Options.DSN), "key"), Create: true}, rand.Reader)
 	w.must(err)
+	nonces := ring.Derive("nonces")
 	o := Options{
-		Store: storetest.Open(w.t, w.backend, w.checks), Box: ring, Host: "manager.example", Now: w.clock.Now, Passwords: PasswordParams{Time: 1, Memory: 64, Threads: 1},
+		NonceKey: nonces[:],
+		Store:    storetest.Open(w.t, w.backend, w.checks), Box: ring, Host: "manager.example", Now: w.clock.Now, Passwords: PasswordParams{Time: 1, Memory: 64, Threads: 1},
 		ServerKey: func() ([32]byte, error) { return sha256.Sum256([]byte("server key")), nil },
 	}
 	for _, c := range change {

@@ -90,7 +90,7 @@ func (m *Manager) PrepareNode(ctx context.Context, token string, r wire.NodePrep
 				return newError(Limited, CodeForbidden, "too many platforms came with this join token; wait some seconds")
 			}
 		}
-		value, n, err := m.newNonce(account.ID, "", p.String(), attest.PurposeNode, t.ID)
+		value, n, err := m.newNonce(account.ID, p.String(), t.ID)
 		if err != nil {
 			return err
 		}

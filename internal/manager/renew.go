@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"hitoku.dev/attest"
 	"hitoku.dev/internal/manager/ca"
 	"hitoku.dev/internal/manager/issue"
 	"hitoku.dev/internal/manager/store"
@@ -49,7 +50,7 @@ func (m *Manager) RenewNodeCertificate(ctx context.Context, p Peer, r wire.Certi
 	var nonce *store.Nonce
 	var refused error
 	err = m.update(ctx, func(tx *store.Tx) error {
-		if nonce, err = m.takeNonce(ctx, tx, p.AccountID, req.Binding); err != nil {
+		if nonce, err = m.answerNonce(ctx, tx, p, attest.PurposeNode, req.Binding); err != nil {
 			return err
 		}
 		if node, err = tx.Nodes().Get(ctx, p.AccountID, p.NodeID); err != nil {

@@ -353,35 +353,6 @@ func TestNonceIsAnsweredOnceByMany(t *testing.T) {
 	}
 }
 
-func TestNonceRowPutBackIsNoticed(t *testing.T) {
-	t.Parallel()
-	s := prepareStage(t, "app")
-	ctx := t.Context()
-	var kept store.Nonce
-	s.must(s.m.store.Update(ctx, func(tx *store.Tx) error {
-		n, err := tx.TakeNonce(ctx, s.account, nonceID(s.msg.binding.Nonce))
-		if err == nil {
-			kept = *n
-			again := kept
-			again.Stamp = store.Stamp{}
-			err = tx.PutNonce(ctx, &again)
-		}
-		return err
-	}))
-	if got := s.send(s.msg); got != "issued" {
-		t.Fatal(got)
-	}
-	kept.Stamp = store.Stamp{}
-	s.must(s.m.store.Update(ctx, func(tx *store.Tx) error { return tx.PutNonce(ctx, &kept) }))
-	again := *s.msg
-	again.key = testKey(t)
-	again.binding.Subject = issuetest.SubjectHash(t, again.key)
-	s.reseal(&again)
-	if got := s.send(&again); got != "nonce_fresh" {
-		t.Errorf("%s although the nonce was answered before", got)
-	}
-}
-
 // TestNothingIsIssuedOnALogThatWasCut is the part of S18 that concerns the authority.
 func TestNothingIsIssuedOnALogThatWasCut(t *testing.T) {
 	t.Parallel()

@@ -195,12 +195,14 @@ type NodeStatusReply struct {
 // NonceRequest is the body of POST /v1/nodes/{id}/nonces (node certificate). Extension.
 type NonceRequest struct {
 	Purpose string `json:"purpose"`
+	Count   int    `json:"count,omitempty"` // how many, at most 64; 0 means 1
 }
 
 // NonceReply is its reply. Extension.
 type NonceReply struct {
-	Nonce     []byte `json:"nonce"`
-	ExpiresAt int64  `json:"expires_at"`
+	Nonce     []byte   `json:"nonce"`
+	More      [][]byte `json:"more,omitempty"` // beside the first one, where several were asked for
+	ExpiresAt int64    `json:"expires_at"`
 }
 
 // CertificateRequest is the body of POST /v1/certificates and of POST /v1/nodes/{id}/certificate.

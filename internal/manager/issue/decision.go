@@ -198,7 +198,7 @@ func (d *decider) nonce(req *Request, n *Nonce, at time.Time, purpose attest.Pur
 	seen, ok := "", false
 	switch {
 	case n == nil:
-		seen = "nonce " + short(req.Binding.Nonce) + ", which is unknown or was answered before"
+		seen = "nonce " + short(req.Binding.Nonce) + ", which is unknown, was handed to another node or for another purpose, or was answered before"
 	case !equal(n.Value, req.Binding.Nonce):
 		seen = "nonce " + short(req.Binding.Nonce) + ", which is another one"
 	case !at.Before(n.Expires):

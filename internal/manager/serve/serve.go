@@ -63,7 +63,9 @@ const (
 	checkpointFile = "audit.checkpoint"
 	caFile         = "ca.pem"
 
-	rowsKey = "store rows" // label of the key that authenticates rows
+	// Labels of the keys that authenticate rows and nonces.
+	rowsKey   = "store rows"
+	noncesKey = "nonces"
 )
 
 // opened is a manager with what must be closed after it.
@@ -191,8 +193,9 @@ func open(ctx context.Context, o Options, listen net.Addr) (_ *opened, err error
 	if err != nil {
 		return nil, err
 	}
+	nonces := out.ring.Derive(noncesKey)
 	out.Manager, err = manager.New(manager.Options{
-		Store: out.store, Box: out.ring, Host: o.Host, URL: address(o.Host, listen), ServerKey: out.serverKey, Converter: conv, Log: o.Log, OpenSignUp: o.OpenSignUp,
+		Store: out.store, NonceKey: nonces[:], Box: out.ring, Host: o.Host, URL: address(o.Host, listen), ServerKey: out.serverKey, Converter: conv, Log: o.Log, OpenSignUp: o.OpenSignUp,
 	})
 	if err != nil {
 		return nil, err

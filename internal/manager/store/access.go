@@ -159,6 +159,12 @@ func (tx *Tx) TakeNonce(ctx context.Context, account, id string) (*Nonce, error)
 	return n, nil
 }
 
+// AnswerNonce notes that a nonce which was handed out without a row of its own is answered now.
+// Of several callers one gets true.
+func (tx *Tx) AnswerNonce(ctx context.Context, n *Nonce) (bool, error) {
+	return insertOnce(ctx, tx, n)
+}
+
 // PutNonce stores a new nonce.
 func (tx *Tx) PutNonce(ctx context.Context, n *Nonce) error { return insert(ctx, tx, n) }
 

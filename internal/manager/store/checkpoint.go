@@ -101,6 +101,17 @@ func (s *Store) flushCheckpoint() error {
 	return s.save()
 }
 
+// rollbackKind marks the event of an accepted rollback among its objects.
+const rollbackKind = "rollback"
+
+// Restored returns when an older database was last accepted in place of a newer one, the zero
+// time for never. Whatever was handed out before and good for once may have been used since.
+func (s *Store) Restored() time.Time {
+	s.guard.mu.Lock()
+	defer s.guard.mu.Unlock()
+	return s.guard.restored
+}
+
 // AcceptRollback makes the audit log as it is now the trusted one, although
 // events that the checkpoint names are missing from it. The decision becomes an
 // event of the log itself. Sessions, nonces and join tokens are withdrawn,
@@ -132,6 +143,7 @@ func (s *Store) AcceptRollback(ctx context.Context, e *Event) error {
 				return err
 			}
 		}
+		tx.touched = append(tx.touched, ObjectState{Kind: rollbackKind, ID: "log", Version: 1})
 		return tx.Audit(ctx, e)
 	})
 	if err == nil {

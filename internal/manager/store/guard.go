@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 )
 
 // guard is what the audit log says about the present version of every protected
@@ -23,7 +24,8 @@ type guard struct {
 	count      int64
 	head       []byte
 	objects    map[objectKey]known
-	broken     error // sticky: tampered or rolled back
+	restored   time.Time // when an older log was last accepted
+	broken     error     // sticky: tampered or rolled back
 }
 
 type known struct {
@@ -117,9 +119,7 @@ func (g *guard) extend(events []*Event) {
 			return
 		}
 		g.count, g.head = e.Seq, bytes.Clone(e.hash)
-		for _, o := range e.Objects {
-			g.learn(o)
-		}
+		g.learnAll(e)
 	}
 }
 
@@ -154,11 +154,19 @@ func (g *guard) replay(events []*Event) error {
 		if g.count == g.checkpoint.Count && !bytes.Equal(g.head, g.checkpoint.Head) {
 			return &RollbackError{Seen: g.count, Wanted: g.checkpoint.Count, Reason: fmt.Sprintf("event %d of the audit log is another one than the checkpoint names", g.count)}
 		}
-		for _, o := range e.Objects {
-			g.learn(o)
-		}
+		g.learnAll(e)
 	}
 	return nil
+}
+
+func (g *guard) learnAll(e *Event) {
+	for _, o := range e.Objects {
+		if o.Kind == rollbackKind {
+			g.restored = e.Time
+			continue
+		}
+		g.learn(o)
+	}
 }
 
 func (g *guard) learn(o ObjectState) {

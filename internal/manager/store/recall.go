@@ -54,7 +54,7 @@ func (r *recall) committed(tx *Tx) {
 
 // usable reports whether rows of the table may come from, or go, here.
 func (r *recall) usable(tx *Tx, t table) bool {
-	return tx.shared && tx.writer && !tx.wrote && t.protection == auditedRows
+	return tx.shared && tx.writer && !tx.wrote && (t.protection == auditedRows || t.recalled)
 }
 
 func (r *recall) keep(key string, rows any) {

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"database/sql"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -20,6 +21,8 @@ type table struct {
 	global bool
 	// protection says how far a row is believed.
 	protection protection
+	// recalled: rows that decide nothing by themselves, but are looked up for each decision.
+	recalled bool
 }
 
 type protection int
@@ -135,27 +138,42 @@ func placeholders(n int) string {
 
 // insert writes a new row as version 1.
 func insert(ctx context.Context, tx *Tx, m model) error {
+	_, err := insertUnless(ctx, tx, m, "")
+	return err
+}
+
+// insertOnce is insert for rows without an account in their key; it reports whether there was none yet.
+func insertOnce(ctx context.Context, tx *Tx, m model) (bool, error) {
+	return insertUnless(ctx, tx, m, " ON CONFLICT ("+m.table().id+") DO NOTHING")
+}
+
+func insertUnless(ctx context.Context, tx *Tx, m model, conflict string) (bool, error) {
 	t, fields := m.table(), m.fields()
 	args, err := values(fields)
 	if err != nil {
-		return err
+		return false, err
 	}
 	st := stampOf(m)
 	if st != nil {
 		if st.mac, err = rowMAC(tx.s.opts.Key, t, 1, fields); err != nil {
-			return err
+			return false, err
 		}
 		args = append(args, int64(1), st.mac)
 	}
-	q := "INSERT INTO " + t.name + " (" + strings.Join(columns(fields, st != nil), ", ") + ") VALUES (" + placeholders(len(args)) + ")"
-	if _, err := tx.q.ExecContext(ctx, q, args...); err != nil {
-		return named(t, m, classify(err))
+	q := "INSERT INTO " + t.name + " (" + strings.Join(columns(fields, st != nil), ", ") + ") VALUES (" + placeholders(len(args)) + ")" + conflict
+	err = changedOne(tx.q.ExecContext(ctx, q, args...))
+	switch {
+	case conflict != "" && errors.Is(err, ErrStale): // nothing was inserted
+		return false, nil
+	case err != nil:
+		return false, named(t, m, err)
 	}
+	tx.wrote = tx.wrote || t.recalled
 	if st != nil {
 		st.Version = 1
 		tx.touch(t, m, 1, st.mac)
 	}
-	return nil
+	return true, nil
 }
 
 // update writes all columns of a row if its version is still the one that m was read with.
@@ -222,6 +240,7 @@ func remove(ctx context.Context, tx *Tx, m model) error {
 	if err := changedOne(res, err); err != nil {
 		return named(t, m, err)
 	}
+	tx.wrote = tx.wrote || t.recalled
 	if st != nil {
 		tx.touch(t, m, st.Version+1, nil)
 	}

@@ -56,6 +56,10 @@ type AccountOptions struct {
 	AzureCVMPCRs       []int           `json:"azure_cvm_pcr_priority,omitempty"`
 	// AcceptBareBinding admits CCM's own report data, SHA-256(SPKI) and zeros, without nonce (S1).
 	AcceptBareBinding bool `json:"accept_bare_binding,omitempty"`
+	// TCBStatuses are accepted beside UpToDate, in Intel's words, sorted.
+	TCBStatuses []string `json:"tcb_statuses,omitempty"`
+	// MinTCBEvaluation is the lowest evaluation number of collateral that is accepted (S12); it only rises.
+	MinTCBEvaluation int `json:"min_tcb_evaluation,omitempty"`
 	// LeafSeconds is the life of application certificates; 0 means the manager's default.
 	LeafSeconds int64 `json:"leaf_seconds,omitempty"`
 }

@@ -173,7 +173,7 @@ type buildMeasurement struct {
 }
 
 func (m *buildMeasurement) table() table {
-	return table{name: "build_measurements", kind: "measurement", id: "measurement"}
+	return table{name: "build_measurements", kind: "measurement", id: "measurement", recalled: true}
 }
 func (m *buildMeasurement) key() (string, string) { return m.AccountID, m.Measurement }
 func (m *buildMeasurement) fields() []field {

@@ -257,41 +257,6 @@ func lists(t *testing.T, open func(testing.TB) Backend) {
 	}
 }
 
-func nonces(t *testing.T, open func(testing.TB) Backend) {
-	s := Open(t, open(t), &Checkpoints{})
-	ctx := t.Context()
-	must(t, Seed(ctx, s))
-	n := &store.Nonce{ID: "aa", AccountID: AccountID, NodeID: ID(17), Purpose: "app-tls", CreatedAt: at, ExpiresAt: at.Add(time.Minute)}
-	must(t, s.Update(ctx, func(tx *store.Tx) error { return tx.PutNonce(ctx, n) }))
-	take := func(account string) error {
-		return s.Update(ctx, func(tx *store.Tx) error { _, err := tx.TakeNonce(ctx, account, "aa"); return err })
-	}
-	wantErr(t, "nonce of another account", take(OtherID), store.ErrNotFound)
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	taken := 0
-	for range 4 {
-		wg.Go(func() {
-			err := take(AccountID)
-			mu.Lock()
-			defer mu.Unlock()
-			if err == nil {
-				taken++
-			} else if !errors.Is(err, store.ErrNotFound) {
-				t.Error(err)
-			}
-		})
-	}
-	wg.Wait()
-	if taken != 1 {
-		t.Errorf("the nonce was taken %d times", taken)
-	}
-	n.ID = "bb"
-	must(t, s.Update(ctx, func(tx *store.Tx) error { return tx.PutNonce(ctx, n) }))
-	must(t, s.Update(ctx, func(tx *store.Tx) error { return tx.Purge(ctx, at.Add(time.Hour)) }))
-	wantErr(t, "nonce after its end", s.Update(ctx, func(tx *store.Tx) error { _, err := tx.TakeNonce(ctx, AccountID, "bb"); return err }), store.ErrNotFound)
-}
-
 func builds(t *testing.T, open func(testing.TB) Backend) {
 	b := open(t)
 	s := Open(t, b, &Checkpoints{})

@@ -207,6 +207,12 @@ func olderDatabase(t *testing.T, open func(testing.TB) Backend) {
 	must(t, third.Close())
 	fourth := Open(t, b, cps)
 	must(t, fourth.CheckTrusted(ctx))
+	if got := fourth.Restored(); got.IsZero() || !got.Equal(third.Restored()) {
+		t.Errorf("restored at %v, a manager that starts says %v", third.Restored(), got)
+	}
+	if got := s.Restored(); !got.IsZero() {
+		t.Errorf("restored at %v before it was", got)
+	}
 	must(t, fourth.View(ctx, func(tx *store.Tx) error {
 		token, err := tx.JoinTokens().Get(ctx, AccountID, ID(13))
 		if err == nil && token.Status != store.JoinTokenRevoked {
