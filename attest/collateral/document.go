@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"hitoku.dev/attest/dcap"
+	"hitoku.dev/attest/snp"
 )
 
 // Limits on one document and the certificates beside it, in bytes.
@@ -26,14 +27,14 @@ const (
 // document says, and prove nothing before a root verified it.
 type Document struct {
 	Kind Kind
-	// Subject is whom it is about, in lower case: an FMSPC (12 hexadecimal digits), a CA
-	// ("processor", "platform"), a product with its kind of key ("milan-vcek"), for a PCK
-	// certificate PPID-CPUSVN-PCESVN, for a VCEK product-chip-parts of the TCB, for an authority
-	// its common name. Empty where the kind says all.
+	// Subject is whom it is about: an FMSPC (12 lower-case hexadecimal digits), a CA ("processor",
+	// "platform"), a product of AMD ("milan"), for a PCK certificate PPID-CPUSVN-PCESVN, for a VCEK
+	// product-chip-TCB, for a VLEK product-provider-TCB, for an authority its common name. Empty
+	// where the kind says all.
 	Subject    string
 	Evaluation int // tcbEvaluationDataNumber; 0 where the kind has none
-	// Choice is what the document was asked for as: standard, early or a number; empty when it was
-	// not asked for, and for kinds without evaluation numbers.
+	// Choice is what the document was asked for as: standard, early or a number; of AMD's revocation
+	// lists "vcek" or "vlek". Empty when it was not asked for, and for other kinds.
 	Choice Choice
 	// Issued and NextUpdate bound the time in which the document counts; of certificates, their
 	// validity.
@@ -141,10 +142,10 @@ func crlDocument(der []byte) (*Document, error) {
 func certDocument(cert *x509.Certificate) *Document {
 	d := &Document{Kind: Authority, Subject: cert.Subject.CommonName, Issued: cert.NotBefore, NextUpdate: cert.NotAfter, Raw: cert.Raw, cert: cert}
 	switch cn := cert.Subject.CommonName; cn {
-	case "SEV-VCEK":
-		d.Kind, d.Subject = VCEK, amdLeafSubject(cert)
-	case "SEV-VLEK":
-		d.Kind, d.Subject = VLEK, amdLeafSubject(cert)
+	case "SEV-VCEK", "SEV-VLEK":
+		if e, err := snp.ParseEndorsement(cert); err == nil {
+			d.Kind, d.Subject = Kind(e.Key.String()), amdLeafSubject(e)
+		}
 	default:
 		if ext, err := dcap.PCKExtensionOf(cert); err == nil && !cert.IsCA {
 			d.Kind, d.Subject = PCKCertificate, pckSubject(ext)

@@ -133,10 +133,8 @@ func (r *record) document() (*Document, error) {
 	if printable(d.Subject) != r.Subject {
 		return nil, fmt.Errorf("subject %q, and the value is about %q", r.Subject, d.Subject)
 	}
-	if r.Choice != "" {
-		if c, err := ParseChoice(string(r.Choice)); err != nil || !d.Kind.numbered() || c.number() != 0 && c.number() != d.Evaluation {
-			return nil, fmt.Errorf("choice %q does not fit", r.Choice)
-		}
+	if !d.mayBe(r.Choice) {
+		return nil, fmt.Errorf("choice %q does not fit", r.Choice)
 	}
 	if len(r.Chain) > maxChainCerts {
 		return nil, fmt.Errorf("%d certificates in the chain, at most %d allowed", len(r.Chain), maxChainCerts)
@@ -153,6 +151,20 @@ func (r *record) document() (*Document, error) {
 	}
 	d.Choice, d.Chain, d.Root = r.Choice, r.Chain, r.Root
 	return d, nil
+}
+
+// mayBe reports whether the document can have been asked for as c.
+func (d *Document) mayBe(c Choice) bool {
+	switch {
+	case c == "":
+		return true
+	case d.Kind == AMDCRL:
+		return c == "vcek" || c == "vlek"
+	case d.Kind.numbered():
+		_, err := ParseChoice(string(c))
+		return err == nil && (c.number() == 0 || c.number() == d.Evaluation)
+	}
+	return false
 }
 
 // newDocument reads the value of a document of a kind.

@@ -23,9 +23,9 @@ const (
 	PCKCRL               Kind = "pck-crl"         // subject: processor or platform
 	RootCRL              Kind = "root-crl"        // of the Intel SGX Root CA
 	PCKCertificate       Kind = "pck-certificate" // subject: PPID-CPUSVN-PCESVN, hexadecimal
-	VCEK                 Kind = "vcek"            // subject: see [Document]
+	VCEK                 Kind = "vcek"            // subject: product-chip-TCB; see [Document]
 	VLEK                 Kind = "vlek"
-	AMDCRL               Kind = "amd-crl"   // subject: product-vcek or product-vlek
+	AMDCRL               Kind = "amd-crl"   // subject: product
 	Authority            Kind = "authority" // a certificate that signs others or documents
 )
 
@@ -47,15 +47,6 @@ func (k Kind) signedMember() string {
 // evaluation number.
 func (k Kind) numbered() bool {
 	return k.signedMember() != "" && k != SGXEvaluationNumbers && k != TDXEvaluationNumbers
-}
-
-// AMD reports whether the kind leads to an AMD root; the others lead to Intel's.
-func (k Kind) AMD() bool {
-	switch k {
-	case VCEK, VLEK, AMDCRL:
-		return true
-	}
-	return false
 }
 
 func tcbInfoKind(t attest.TEE) Kind {

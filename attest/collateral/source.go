@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"sync"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"hitoku.dev/attest/dcap"
+	"hitoku.dev/attest/snp"
 )
 
 const (
@@ -38,6 +40,7 @@ type Options struct {
 	// As is the evaluation number that is wanted; empty: [Standard].
 	As  Choice
 	Now func() time.Time // nil: the machine's clock
+	Log *slog.Logger     // gets what does not stop the work; nil: nothing
 }
 
 // Source finds collateral for evidence: in memory, in the cache, at the makers'
@@ -67,8 +70,14 @@ func NewSource(o Options) *Source {
 	if o.Intel == nil {
 		o.Intel = dcap.IntelRoot()
 	}
+	if o.AMD == nil {
+		o.AMD = snp.AMDRoots()
+	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
 	}
 	fill(&o.As, Standard)
 	return &Source{o: o, known: map[key]*Document{}, rest: map[key]pause{}, verifiers: map[set]*dcap.Verifier{}}
@@ -263,7 +272,7 @@ func (s *Source) take(ctx context.Context, w want, old *Document) (*Document, er
 	}
 	if s.o.Cache != nil {
 		if err := s.o.Cache.Put(d); err != nil {
-			return nil, err
+			s.o.Log.Warn("a fetched document was not kept on disk", "kind", d.Kind, "subject", d.Subject, "error", err)
 		}
 	}
 	until, why := v.until(d)
