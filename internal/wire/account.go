@@ -105,6 +105,26 @@ type AccountUpdate struct {
 	CustomLogo    *string `json:"custom_logo,omitempty"`
 	AccountStatus string  `json:"account_status,omitempty"`
 	FourEyes      *bool   `json:"four_eyes,omitempty"` // extension
+	// Attestation changes the members that are there. Extension.
+	Attestation *AttestationUpdate `json:"attestation,omitempty"`
+}
+
+// AttestationRules are what an account demands of evidence beyond its being
+// authentic. Extension.
+type AttestationRules struct {
+	// TCBStatuses are those accepted, in Intel's words; UpToDate is always among them.
+	TCBStatuses []string `json:"tcb_statuses"`
+	// MinTCBEvaluation is the lowest tcbEvaluationDataNumber of collateral; 0 is none. It only rises.
+	MinTCBEvaluation int `json:"min_tcb_evaluation"`
+	// AcceptBareBinding admits evidence over the hash of a key alone, without a nonce, once for each key.
+	AcceptBareBinding bool `json:"accept_bare_binding"`
+}
+
+// AttestationUpdate changes the rules whose members are there. Extension.
+type AttestationUpdate struct {
+	TCBStatuses       *[]string `json:"tcb_statuses,omitempty"`
+	MinTCBEvaluation  *int      `json:"min_tcb_evaluation,omitempty"`
+	AcceptBareBinding *bool     `json:"accept_bare_binding,omitempty"`
 }
 
 // Account is a tenant.
@@ -121,6 +141,8 @@ type Account struct {
 	AccountStatus  string         `json:"account_status"`
 	Totals         *ObjectCounts  `json:"totals,omitempty"`
 	FourEyes       bool           `json:"four_eyes"` // extension
+	// Attestation is always there. Extension.
+	Attestation *AttestationRules `json:"attestation,omitempty"`
 }
 
 // ObjectCounts are the totals of an account.
