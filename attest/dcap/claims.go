@@ -63,9 +63,17 @@ func sgxClaims(r *ReportBody, out *attest.Claims) {
 func tdClaims(r *TDReport, out *attest.Claims) {
 	out.Measurement, out.Debug, out.ReportData = r.MRTD[:], r.Debug(), r.ReportData[:]
 	list := [11]register{
-		{"mrtd", r.MRTD[:]}, {"rtmr0", r.RTMR[0][:]}, {"rtmr1", r.RTMR[1][:]}, {"rtmr2", r.RTMR[2][:]}, {"rtmr3", r.RTMR[3][:]},
-		{"mrconfigid", r.MRConfigID[:]}, {"mrowner", r.MROwner[:]}, {"mrownerconfig", r.MROwnerConfig[:]},
-		{"mrseam", r.MRSEAM[:]}, {"mrsignerseam", r.MRSignerSEAM[:]}, {"mrservicetd", r.MRServiceTD[:]},
+		{"mrtd", r.MRTD[:]},
+		{"rtmr0", r.RTMR[0][:]},
+		{"rtmr1", r.RTMR[1][:]},
+		{"rtmr2", r.RTMR[2][:]},
+		{"rtmr3", r.RTMR[3][:]},
+		{"mrconfigid", r.MRConfigID[:]},
+		{"mrowner", r.MROwner[:]},
+		{"mrownerconfig", r.MROwnerConfig[:]},
+		{"mrseam", r.MRSEAM[:]},
+		{"mrsignerseam", r.MRSignerSEAM[:]},
+		{"mrservicetd", r.MRServiceTD[:]},
 	}
 	registers := list[:]
 	if !r.TDX15 {
@@ -78,8 +86,13 @@ func tdClaims(r *TDReport, out *attest.Claims) {
 		name string
 		mask uint64
 	}{
-		{"sept_ve_disable", TDSEPTVEDisable}, {"migratable", TDMigratable}, {"pks", TDPKS}, {"key_locker", TDKeyLocker},
-		{"lass", TDLASS}, {"tpa", TDTPA}, {"perfmon", TDPerfmon},
+		{"sept_ve_disable", TDSEPTVEDisable},
+		{"migratable", TDMigratable},
+		{"pks", TDPKS},
+		{"key_locker", TDKeyLocker},
+		{"lass", TDLASS},
+		{"tpa", TDTPA},
+		{"perfmon", TDPerfmon},
 	} {
 		f[bit.name] = truth(r.TDAttributes&bit.mask != 0)
 	}

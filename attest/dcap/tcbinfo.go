@@ -10,7 +10,7 @@ import (
 
 // Limits on the lists in a document.
 const (
-	maxLevels  = 512
+	maxLevels  = 128
 	maxModules = 64
 )
 
