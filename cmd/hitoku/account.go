@@ -13,8 +13,8 @@ import (
 )
 
 func newAccountCommand() *cobra.Command {
-	return group("account", "Accounts: create, list, select, show, roots, invitations",
-		newAccountCreateCommand(), newAccountListCommand(), newAccountSelectCommand(), newAccountShowCommand(),
+	return group("account", "Accounts: create, list, select, show, rules, roots, invitations",
+		newAccountCreateCommand(), newAccountListCommand(), newAccountSelectCommand(), newAccountShowCommand(), newAccountRulesCommand(),
 		newAccountRootCommand("root", "Print the account root: what clients verify certificates with", "root"),
 		newAccountRootCommand("simulated-root", "Print the simulated TEE's root of a test-only account", "simulated-root"),
 		newAccountInviteCommand("accept", "Accept an invitation into an account, and select it"),
@@ -207,6 +207,7 @@ func newAccountShowCommand() *cobra.Command {
 			return o.print(cmd, full, func(w io.Writer) {
 				fmt.Fprintf(w, "name\t%s\nid\t%s\nkind\t%s\nstate\t%s\ncreated\t%s\nroles\t%s\nfour eyes\t%t\n",
 					full.Name, full.AcctID, accountKind(full), full.AccountStatus, day(full.CreatedAt), list(full.Roles), full.FourEyes)
+				printRules(w, full.Attestation)
 				if full.Totals != nil {
 					fmt.Fprintf(w, "nodes\t%d\n", full.Totals.Nodes)
 				}

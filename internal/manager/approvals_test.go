@@ -234,6 +234,7 @@ func TestApprovalRowsFlipped(t *testing.T) {
 		"DELETE FROM domains":                                              readDomain,
 		"UPDATE accounts SET test_only = NOT test_only":                    readAccount,
 		"UPDATE accounts SET distinct_approver = NOT distinct_approver":    readAccount,
+		`UPDATE accounts SET options = '{"accept_bare_binding":true}'`:     readAccount,
 		`UPDATE memberships SET roles = '["MANAGER"]'`:                     readMe,
 		"UPDATE users SET system_admin = NOT system_admin":                 readMe,
 		"UPDATE zones SET refresh_interval = 0":                            readZone,

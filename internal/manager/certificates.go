@@ -39,7 +39,7 @@ func newCertificate(kind string, n *store.Node, req *issue.Request, e *attest.Re
 
 // sign issues a leaf and stores it. The caller audits.
 func (m *Manager) sign(ctx context.Context, tx *store.Tx, leaf ca.Leaf, row *store.Certificate) error {
-	authority, at, err := m.zoneAuthority(ctx, tx, row.AccountID, row.ZoneID)
+	authority, at, err := m.zoneAuthority(ctx, tx.Shared(), row.AccountID, row.ZoneID)
 	if err != nil {
 		return err
 	}
