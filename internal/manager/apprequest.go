@@ -37,24 +37,11 @@ func (m *Manager) IssueCertificate(ctx context.Context, p Peer, r wire.Certifica
 	if r.NodeID != "" && r.NodeID != p.NodeID {
 		return nil, notFound("node", clip(r.NodeID))
 	}
-	a := &appRequest{m: m, peer: p}
-	var v *verifier
-	err := m.view(ctx, func(tx *store.Tx) (err error) {
-		if a.account, err = activeAccount(ctx, tx, p.AccountID); err != nil {
-			return err
-		}
-		if a.node, err = tx.Nodes().Get(ctx, p.AccountID, p.NodeID); err != nil {
-			return err
-		}
-		if a.root, err = authorityRow(ctx, tx, p.AccountID, store.AuthorityRoot, "", store.AuthorityCurrent); err != nil {
-			return err
-		}
-		v, err = m.verifierFor(ctx, tx, a.account, a.node.AttestationType)
-		return err
-	})
+	home, err := m.homeOf(ctx, p)
 	if err != nil {
 		return nil, err
 	}
+	a, v := &appRequest{m: m, peer: p, account: home.account, node: home.node, root: home.root}, home.verifier
 	if a.req, err = issue.ParseRequest(r.CSR); err != nil {
 		return a.unreadable(ctx, err)
 	}
@@ -69,7 +56,7 @@ func (m *Manager) IssueCertificate(ctx context.Context, p Peer, r wire.Certifica
 		if nonce, err = m.answerNonce(ctx, tx, p, attest.PurposeAppTLS, a.req.Binding); err != nil {
 			return err
 		}
-		s, err := a.load(ctx, tx, nonce)
+		s, err := a.load(ctx, tx.Shared(), nonce)
 		if err != nil {
 			return err
 		}
@@ -89,7 +76,7 @@ func (m *Manager) IssueCertificate(ctx context.Context, p Peer, r wire.Certifica
 	return out, nil
 }
 
-// load reads the snapshot for the decision.
+// load reads the snapshot for the decision, which changes none of it.
 func (a *appRequest) load(ctx context.Context, tx *store.Tx, nonce *store.Nonce) (s *issue.AppState, err error) {
 	m, p := a.m, a.peer
 	if a.account, err = activeAccount(ctx, tx, p.AccountID); err != nil {

@@ -29,10 +29,12 @@ type issuer struct {
 	lists       map[string]*revocationList  // by authority id
 	platforms   map[string]string           // PCK chains by account and preparation
 	leaves      map[leafKey]struct{}        // leaves that were compared with their row
-	spent       map[string]time.Time        // ids of answered nonces until they expire
-	sweep       int                         // length of spent at which expired ones go
-	buckets     map[string]*bucket          // what each node and join token may still cause
-	purged      time.Time                   // when nonces that ended were last removed
+	callers     map[[32]byte]*knownCaller   // by SHA-256 of the node certificate
+	homes       map[Peer]*home
+	spent       map[string]time.Time // ids of answered nonces until they expire
+	sweep       int                  // length of spent at which expired ones go
+	buckets     map[string]*bucket   // what each node and join token may still cause
+	purged      time.Time            // when nonces that ended were last removed
 }
 
 // rowKey names one version of a row.
@@ -54,6 +56,7 @@ type verifier struct {
 	collateral *dcap.Collateral
 	root       *x509.Certificate
 	made       time.Time
+	row        *store.Authority // of the simulated authority; nil for hardware
 }
 
 // maxCached bounds each map; what was dropped is made again.
@@ -141,16 +144,62 @@ func (m *Manager) verifierFor(ctx context.Context, tx *store.Tx, account *store.
 	if err != nil {
 		return nil, fmt.Errorf("simulated authority %s: %w", row.ID, err)
 	}
-	v = &verifier{dcap.NewVerifier(sim.Root(), collateral, true), collateral, sim.Root(), now}
+	v = &verifier{dcap.NewVerifier(sim.Root(), collateral, true), collateral, sim.Root(), now, row}
 	m.issuer.mu.Lock()
 	defer m.issuer.mu.Unlock()
 	remember(&m.issuer.verifiers, k, v)
 	return v, nil
 }
 
+// home is what judging a request through a node starts from.
+type home struct {
+	account  *store.Account
+	node     *store.Node
+	root     *store.Authority // the account root
+	verifier *verifier
+}
+
+// homeOf reads where a node belongs. What was read before is used again while it is the newest;
+// the decision itself reads again, in its own transaction.
+func (m *Manager) homeOf(ctx context.Context, p Peer) (*home, error) {
+	m.issuer.mu.Lock()
+	known := m.issuer.homes[p]
+	m.issuer.mu.Unlock()
+	if known != nil && m.store.Present(known.account, known.node, known.root) && m.usable(known.verifier) {
+		return known, nil
+	}
+	h := new(home)
+	err := m.view(ctx, func(tx *store.Tx) (err error) {
+		if h.account, err = activeAccount(ctx, tx, p.AccountID); err != nil {
+			return err
+		}
+		if h.node, err = tx.Nodes().Get(ctx, p.AccountID, p.NodeID); err != nil {
+			return err
+		}
+		if h.root, err = authorityRow(ctx, tx, p.AccountID, store.AuthorityRoot, "", store.AuthorityCurrent); err != nil {
+			return err
+		}
+		h.verifier, err = m.verifierFor(ctx, tx, h.account, h.node.AttestationType)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	m.issuer.mu.Lock()
+	defer m.issuer.mu.Unlock()
+	remember(&m.issuer.homes, p, h)
+	return h, nil
+}
+
+// usable reports whether a verifier may be used without looking at the row that it comes from.
+func (m *Manager) usable(v *verifier) bool {
+	now := m.now()
+	return v.row != nil && m.store.Present(v.row) && now.Sub(v.made) < collateralAge && !now.Before(v.made)
+}
+
 // hardwareVerifier judges evidence of real platforms. Without collateral its rules fail by
 // name, so that nothing is issued on evidence whose freshness nobody checked.
 func (m *Manager) hardwareVerifier() *verifier {
 	root := dcap.IntelRoot()
-	return &verifier{dcap.NewVerifier(root, nil, false), nil, root, m.now()}
+	return &verifier{dcap.NewVerifier(root, nil, false), nil, root, m.now(), nil}
 }

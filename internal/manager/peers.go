@@ -40,7 +40,12 @@ func (m *Manager) AuthenticateNode(ctx context.Context, chain []*x509.Certificat
 	if now.Before(leaf.NotBefore) || now.After(leaf.NotAfter) {
 		return refuse("wanted one valid at %s, seen %s to %s; enrol again with a join token", stamp(now), stamp(leaf.NotBefore), stamp(leaf.NotAfter))
 	}
+	hash := sha256.Sum256(leaf.Raw)
+	if peer, ok := m.knownCaller(hash); ok {
+		return peer, nil
+	}
 	var peer Peer
+	var known *knownCaller
 	err := m.view(ctx, func(tx *store.Tx) error {
 		rows, err := tx.Certificates().Find(ctx, account, store.Is("serial", serialText(leaf)), store.Is("kind", store.CertificateNode))
 		if err != nil {
@@ -57,10 +62,12 @@ func (m *Manager) AuthenticateNode(ctx context.Context, chain []*x509.Certificat
 			if err := nodeMayCall(node, row); err != nil {
 				return err
 			}
-			if _, err := activeAccount(ctx, tx, account); err != nil {
+			acct, err := activeAccount(ctx, tx, account)
+			if err != nil {
 				return err
 			}
 			peer = Peer{AccountID: account, ZoneID: row.ZoneID, NodeID: row.NodeID, CertificateID: row.ID}
+			known = &knownCaller{peer, row, node, acct}
 		}
 		return nil
 	})
@@ -70,7 +77,30 @@ func (m *Manager) AuthenticateNode(ctx context.Context, chain []*x509.Certificat
 	if peer.NodeID == "" {
 		return refuse("this manager did not issue it")
 	}
+	m.issuer.mu.Lock()
+	defer m.issuer.mu.Unlock()
+	remember(&m.issuer.callers, hash, known)
 	return peer, nil
+}
+
+// knownCaller is a node that was authenticated, with the rows that this followed from.
+type knownCaller struct {
+	peer        Peer
+	certificate *store.Certificate
+	node        *store.Node
+	account     *store.Account
+}
+
+// knownCaller returns whom a certificate belongs to, if it was authenticated before and
+// nothing of what this followed from has changed since.
+func (m *Manager) knownCaller(hash [32]byte) (Peer, bool) {
+	m.issuer.mu.Lock()
+	known := m.issuer.callers[hash]
+	m.issuer.mu.Unlock()
+	if known == nil || !m.store.Present(known.certificate, known.node, known.account) {
+		return Peer{}, false
+	}
+	return known.peer, true
 }
 
 func nodeMayCall(node *store.Node, row *store.Certificate) error {
