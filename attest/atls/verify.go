@@ -28,7 +28,8 @@ type Options struct {
 	TEERoot *x509.Certificate
 	// Name is the DNS name of the server.
 	Name string
-	// Policy names measurements and more. Its members AllowSimulated and Binding are set here.
+	// Policy names measurements and more. Its members AllowSimulated and Binding are set here; a
+	// closed policy must allow simulated evidence too.
 	Policy policy.Policy
 	// Measurements are added to those of the policy.
 	Measurements [][]byte
@@ -255,7 +256,7 @@ func (c *check) evidence(k *checker) *attest.Result {
 func (c *check) policy(claims *attest.Claims) policy.Policy {
 	p := c.o.Policy
 	p.Measurements = append(slices.Clone(p.Measurements), c.o.Measurements...)
-	p.AllowSimulated = c.o.SimulatedRoot != nil
+	p.AllowSimulated = c.o.SimulatedRoot != nil && (p.AllowSimulated || !p.Closed)
 	if len(p.Measurements) == 0 && !c.o.Report {
 		c.rule("measurement", "a measurement to compare with", "none was given", false, "name the measurement of the image, as `hitoku inspect IMAGE` prints it")
 	}

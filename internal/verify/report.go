@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"hitoku.dev/attest"
+	"hitoku.dev/attest/policy"
 )
 
 // What was judged.
@@ -29,6 +30,10 @@ type Report struct {
 	Chain            []*x509.Certificate // leaf first; empty for a bare quote
 	Image            string              // that was measured to compare with
 	ImageMeasurement string
+	Containers       []string // that the evidence was in, outermost first
+
+	result attest.Result // what the policy judged
+	policy policy.Policy // that judged it
 }
 
 // Accepted reports whether every rule held.
@@ -72,11 +77,29 @@ type (
 		Names     []string `json:"names,omitempty"`
 		SPKI      string   `json:"spki_sha256"`
 	}
+	ruleJSON struct {
+		Name   string `json:"name"`
+		Wanted string `json:"wanted"`
+		Seen   string `json:"seen"`
+		OK     bool   `json:"ok"`
+		Advice string `json:"advice"`
+	}
+	deviceJSON struct {
+		Format       string            `json:"format"`
+		TEE          string            `json:"tee"`
+		Debug        bool              `json:"debug"`
+		PlatformID   string            `json:"platform_id,omitempty"`
+		Nonce        string            `json:"nonce,omitempty"`
+		Measurements map[string]string `json:"measurements"`
+		Facts        map[string]string `json:"facts"`
+	}
 	reportJSON struct {
 		Target           string            `json:"target"`
 		Kind             string            `json:"kind"`
 		At               string            `json:"at"`
 		Format           string            `json:"format"`
+		TEE              string            `json:"tee"`
+		Containers       []string          `json:"containers"`
 		Accepted         bool              `json:"accepted"`
 		Simulated        bool              `json:"simulated"`
 		Debug            bool              `json:"debug"`
@@ -87,14 +110,19 @@ type (
 		ISVProdID        uint16            `json:"isv_prod_id"`
 		ISVSVN           uint16            `json:"isv_svn"`
 		Measurements     map[string]string `json:"measurements"`
+		SVNs             map[string]uint64 `json:"svns"`
+		Facts            map[string]string `json:"facts"`
 		ReportData       string            `json:"report_data,omitempty"`
+		Nonce            string            `json:"nonce,omitempty"`
+		IssuedAt         string            `json:"issued_at,omitempty"`
 		PlatformID       string            `json:"platform_id,omitempty"`
 		FMSPC            string            `json:"fmspc,omitempty"`
 		Image            string            `json:"image,omitempty"`
 		ImageMeasurement string            `json:"image_measurement,omitempty"`
 		Binding          *bindingJSON      `json:"binding,omitempty"`
 		Certificates     []certificateJSON `json:"certificates,omitempty"`
-		Rules            []attest.Rule     `json:"rules"`
+		Devices          []deviceJSON      `json:"devices"`
+		Rules            []ruleJSON        `json:"rules"`
 		NotChecked       []string          `json:"not_checked"`
 	}
 )
@@ -104,19 +132,29 @@ func (r *Report) MarshalJSON() ([]byte, error) {
 	c, v := &r.Claims, &r.Verdict
 	out := reportJSON{
 		Target: r.Target, Kind: r.Kind, At: r.At.UTC().Format(time.RFC3339),
-		Format: v.Format, Accepted: v.Accepted, Simulated: v.Simulated, Debug: v.Debug,
+		Format: v.Format, TEE: string(c.TEE), Containers: notNil(r.Containers), Accepted: v.Accepted, Simulated: v.Simulated, Debug: v.Debug,
 		TCB: tcbJSON{
 			Overall: v.TCB.Overall, Platform: v.TCB.Platform, Module: v.TCB.Module, QE: v.TCB.QE,
 			Advisories: notNil(v.TCB.Advisories), Evaluation: c.TCBEvaluation,
 		},
 		Measurement: hex.EncodeToString(c.Measurement), MREnclave: c.Measurements["mrenclave"], MRSigner: c.Measurements["mrsigner"],
-		ISVProdID: c.ProdID, ISVSVN: c.SVN, Measurements: v.Measurements,
-		ReportData: hex.EncodeToString(c.ReportData), PlatformID: c.PlatformID, FMSPC: c.FMSPC,
+		ISVProdID: c.ProdID, ISVSVN: c.SVN, Measurements: notEmpty(v.Measurements), SVNs: notEmpty(c.SVNs), Facts: notEmpty(c.Facts),
+		ReportData: hex.EncodeToString(c.ReportData), Nonce: hex.EncodeToString(c.Nonce), PlatformID: c.PlatformID, FMSPC: c.FMSPC,
 		Image: r.Image, ImageMeasurement: r.ImageMeasurement,
-		Rules: v.Rules, NotChecked: notNil(v.NotChecked),
+		Devices: []deviceJSON{}, Rules: make([]ruleJSON, len(v.Rules)), NotChecked: notNil(v.NotChecked),
 	}
-	if out.Measurements == nil {
-		out.Measurements = map[string]string{}
+	for i := range v.Rules {
+		out.Rules[i] = ruleJSON(v.Rules[i])
+	}
+	for i := range c.Devices {
+		d := &c.Devices[i]
+		out.Devices = append(out.Devices, deviceJSON{
+			Format: d.Format, TEE: string(d.TEE), Debug: d.Debug, PlatformID: d.PlatformID, Nonce: hex.EncodeToString(d.Nonce),
+			Measurements: notEmpty(d.Measurements), Facts: notEmpty(d.Facts),
+		})
+	}
+	if !c.IssuedAt.IsZero() {
+		out.IssuedAt = c.IssuedAt.UTC().Format(time.RFC3339)
 	}
 	if !c.TCBDate.IsZero() {
 		out.TCB.Date = c.TCBDate.UTC().Format(time.DateOnly)
@@ -144,4 +182,11 @@ func notNil(list []string) []string {
 		return []string{}
 	}
 	return list
+}
+
+func notEmpty[V any](m map[string]V) map[string]V {
+	if m == nil {
+		return map[string]V{}
+	}
+	return m
 }

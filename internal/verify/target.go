@@ -17,14 +17,14 @@ import (
 // maxTarget is the longest file that is looked at, in bytes.
 const maxTarget = 1 << 20
 
-// open returns the certificates of a server or file, or the bytes of a bare quote.
+// open returns the certificates of a server or file, or the bytes of anything else.
 func (r *Report) open(ctx context.Context, o *Options) (chain []*x509.Certificate, raw []byte, err error) {
 	u, err := url.Parse(o.Target)
 	if err == nil && u.Scheme == "https" {
 		chain, err := dial(ctx, u, o)
 		return chain, nil, err
 	}
-	if raw, err = read(o); err != nil {
+	if raw, err = read(o.Target, o.Stdin); err != nil {
 		return nil, nil, err
 	}
 	chain, err = certificates(raw)
@@ -34,10 +34,10 @@ func (r *Report) open(ctx context.Context, o *Options) (chain []*x509.Certificat
 	return chain, raw, nil
 }
 
-func read(o *Options) ([]byte, error) {
-	in := o.Stdin
-	if o.Target != "-" {
-		f, err := os.Open(o.Target)
+// read returns the content of a file, or of in for "-".
+func read(name string, in io.Reader) ([]byte, error) {
+	if name != "-" {
+		f, err := os.Open(name)
 		if err != nil {
 			return nil, err
 		}
@@ -46,10 +46,10 @@ func read(o *Options) ([]byte, error) {
 	}
 	raw, err := io.ReadAll(io.LimitReader(in, maxTarget+1))
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", o.Target, err)
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	if len(raw) > maxTarget {
-		return nil, fmt.Errorf("%s: more than %d bytes", o.Target, maxTarget)
+		return nil, fmt.Errorf("%s: more than %d bytes", name, maxTarget)
 	}
 	return raw, nil
 }

@@ -3,6 +3,7 @@ package verify
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"crypto/x509"
 	"encoding/hex"
 	"fmt"
@@ -13,9 +14,8 @@ import (
 	"time"
 
 	"hitoku.dev/attest"
-	"hitoku.dev/attest/atls"
 	"hitoku.dev/attest/collateral"
-	"hitoku.dev/attest/dcap"
+	"hitoku.dev/attest/ear"
 	"hitoku.dev/attest/policy"
 )
 
@@ -23,19 +23,26 @@ import (
 type Options struct {
 	Target string // https://host:port, a file, or - for Stdin
 	Stdin  io.Reader
-	// Root is the account root for servers and certificates, and replaces Intel's root for bare quotes.
+	// Root is the account root for servers and certificates; for bare evidence it replaces the
+	// pinned root of the maker.
 	Root          *x509.Certificate
 	SimulatedRoot *x509.Certificate
 	// Zone, when set, is the zone authority that must have issued a server's certificate.
-	Zone   *x509.Certificate
-	Name   string    // DNS name of the server; the host of the address when empty
-	At     time.Time // of the judgement
-	Policy policy.Policy
-	Nonce  []byte
+	Zone *x509.Certificate
+	// Keys are attestation keys of TPMs that the caller vouches for.
+	Keys []crypto.PublicKey
+	// ResultKey is the key of the verifier that signed an attestation result.
+	ResultKey crypto.PublicKey
+	Name      string    // DNS name of the server; the host of the address when empty
+	At        time.Time // of the judgement
+	Policy    policy.Policy
+	Nonce     []byte
 	// Image, when set, is measured by Measure, and its measurement is the one that is wanted.
 	Image      string
 	Measure    func(ctx context.Context, ref string) (measurement string, err error)
 	Collateral *collateral.Bundle // nil: what the certificate carries
+	EventLog   string             // file with the event log of the evidence; may be empty
+	With       []string           // files with evidence of devices beside the TEE
 	Dial       func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
@@ -43,6 +50,7 @@ type Options struct {
 // does not answer, a file cannot be read, an image cannot be measured.
 func Run(ctx context.Context, o Options) (*Report, error) {
 	r := &Report{Target: o.Target, At: o.At}
+	o.Policy.At = o.At
 	if o.Image != "" {
 		if err := r.measureImage(ctx, &o); err != nil {
 			return nil, err
@@ -52,10 +60,17 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	if chain != nil {
-		r.judgeCertificate(chain, &o)
-	} else {
-		r.judgeQuote(raw, &o)
+	switch {
+	case chain != nil:
+		err = r.judgeCertificate(chain, &o)
+	case ear.Recognise(raw):
+		err = r.judgeResult(raw, &o)
+	default:
+		r.Kind = KindQuote
+		err = r.judgeBytes(raw, &o)
+	}
+	if err != nil {
+		return nil, err
 	}
 	return r, nil
 }
@@ -80,26 +95,6 @@ func (r *Report) measureImage(ctx context.Context, o *Options) error {
 	return nil
 }
 
-func (r *Report) judgeCertificate(chain []*x509.Certificate, o *Options) {
-	var collateral *dcap.Collateral
-	m, err := atls.FromCertificate(chain[0])
-	if err == nil && o.Collateral != nil {
-		collateral = o.Collateral.DCAP(m.Evidence, o.At)
-	}
-	out, _ := atls.Verify(chain, atls.Options{
-		Root: o.Root, Zone: o.Zone, SimulatedRoot: o.SimulatedRoot, Name: o.Name, Policy: o.Policy, Collateral: collateral,
-		Now: func() time.Time { return o.At }, Report: true,
-	})
-	r.Kind = KindCertificate
-	if strings.HasPrefix(o.Target, "https://") {
-		r.Kind = KindServer
-	}
-	r.Verdict, r.Claims, r.Binding, r.Chain = out.Verdict, out.Claims, out.Binding, out.Chain
-	if o.Nonce != nil {
-		r.require(nonceOfBinding(out.Binding, o.Nonce), "nonce")
-	}
-}
-
 // require adds a rule to the verdict and takes what it covers off the list of what was not checked.
 func (r *Report) require(rule attest.Rule, covers string) {
 	r.Verdict.Rules = append(r.Verdict.Rules, rule)
@@ -107,51 +102,8 @@ func (r *Report) require(rule attest.Rule, covers string) {
 	r.Verdict.NotChecked = slices.DeleteFunc(r.Verdict.NotChecked, func(s string) bool { return strings.HasPrefix(s, covers+":") })
 }
 
-func nonceOfBinding(b *attest.Binding, nonce []byte) attest.Rule {
-	rule := attest.Rule{Name: "nonce", Wanted: hex.EncodeToString(nonce), Seen: "no binding", Advice: "ask for evidence over this nonce"}
-	if b != nil {
-		rule.Seen = hex.EncodeToString(b.Nonce)
-		if rule.OK = bytes.Equal(b.Nonce, nonce); rule.OK {
-			rule.Advice = ""
-		}
-	}
-	return rule
-}
-
-func (r *Report) judgeQuote(raw []byte, o *Options) {
-	r.Kind = KindQuote
-	root, simulated := o.SimulatedRoot, true
-	if root == nil {
-		root, simulated = o.Root, false
-	}
-	if root == nil {
-		root = dcap.IntelRoot()
-	}
-	var collateral *dcap.Collateral
-	if o.Collateral != nil {
-		collateral = o.Collateral.DCAP(raw, o.At)
-	}
-	result, err := dcap.Verify(raw, dcap.Options{Root: root, Collateral: collateral, At: o.At, Simulated: simulated})
-	if err != nil {
-		r.Verdict = attest.Verdict{Rules: []attest.Rule{{
-			Name: "quote_format", Wanted: "an SGX quote of version 3, or a certificate with evidence", Seen: err.Error(), Advice: "is this the right file?",
-		}}}
-		return
-	}
-	p := o.Policy
-	p.AllowSimulated = simulated
-	r.Claims = result.Claims
-	r.Verdict = policy.Judge(result, p)
-	if collateral == nil {
-		r.Verdict.NotChecked = append(r.Verdict.NotChecked, "collateral: none was given; name it with --collateral")
-	}
-	if o.Nonce != nil {
-		seen := result.Claims.ReportData
-		ok := len(o.Nonce) <= len(seen) && bytes.Equal(seen[:len(o.Nonce)], o.Nonce)
-		rule := attest.Rule{Name: "nonce", Wanted: "report data that begin with " + hex.EncodeToString(o.Nonce), Seen: hex.EncodeToString(seen), OK: ok}
-		if !ok {
-			rule.Advice = "ask for evidence over this nonce"
-		}
-		r.require(rule, "nonce")
-	}
+// refuse makes the whole verdict of one rule that failed.
+func (r *Report) refuse(name, wanted, seen, advice string) {
+	r.Verdict = attest.Verdict{Rules: []attest.Rule{{Name: name, Wanted: wanted, Seen: seen, Advice: advice}}}
+	r.result.Rules = r.Verdict.Rules
 }

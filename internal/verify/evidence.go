@@ -1,0 +1,127 @@
+package verify
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"hitoku.dev/attest"
+	"hitoku.dev/attest/eventlog"
+	"hitoku.dev/attest/policy"
+)
+
+// judgeBytes judges bare evidence, in whatever container.
+func (r *Report) judgeBytes(raw []byte, o *Options) error {
+	const wanted = "evidence in a format that is known: an SGX or TDX quote, a SEV-SNP report, a Nitro document, a TPM quote, an NVIDIA GPU report, a certificate or a result"
+	pieces, logs, err := find(raw)
+	if err != nil {
+		r.refuse("quote_format", wanted, err.Error(), "is this the right file?")
+		return nil
+	}
+	if o.EventLog != "" {
+		log, err := read(o.EventLog, nil)
+		if err != nil {
+			return err
+		}
+		logs = [][]byte{log}
+	}
+	main := &pieces[0]
+	result, err := main.format.verify(main.raw, o)
+	if err != nil {
+		r.refuse("quote_format", wanted, err.Error(), "is this the right file?")
+		return nil
+	}
+	r.Containers = main.in
+	replay(result, main.format, logs)
+	devices := pieces[1:]
+	for _, name := range o.With {
+		more, err := devicesIn(name)
+		if err != nil {
+			return err
+		}
+		devices = append(devices[:len(devices):len(devices)], more...)
+	}
+	for i := range devices {
+		join(result, &devices[i], o)
+	}
+	p := o.Policy
+	p.AllowSimulated = o.SimulatedRoot != nil && (p.AllowSimulated || !p.Closed)
+	p.Nonce = o.Nonce
+	r.Claims, r.result, r.policy = result.Claims, *result, p
+	r.Verdict = policy.Judge(result, p)
+	return nil
+}
+
+// replay adds the rule of an event log, if there is one.
+func replay(r *attest.Result, f *format, logs [][]byte) {
+	if len(logs) == 0 {
+		return
+	}
+	var log *eventlog.Log
+	err := errors.New("two event logs beside the evidence: it is not clear which one counts")
+	if len(logs) == 1 {
+		log, err = eventlog.Parse(logs[0])
+	}
+	if f.appendLog != nil {
+		f.appendLog(r, log, err)
+		return
+	}
+	eventlog.Append(r, nil, fmt.Errorf("a %s has no registers that an event log could replay to", f.name), eventlog.Registers{})
+}
+
+// devicesIn returns the evidence of devices in a file.
+func devicesIn(name string) ([]piece, error) {
+	raw, err := read(name, nil)
+	if err != nil {
+		return nil, err
+	}
+	pieces, _, err := find(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return pieces, nil
+}
+
+// join verifies the evidence of a device and adds it to the result of the TEE. Its
+// rules decide like all others, under the names device_1_…, device_2_….
+func join(r *attest.Result, p *piece, o *Options) {
+	first := len(r.Claims.Devices) + 1
+	prefix := fmt.Sprintf("device_%d_", first)
+	d, err := p.format.verify(p.raw, o)
+	if err != nil {
+		r.Rules = append(r.Rules, attest.Rule{Name: prefix + "format", Wanted: "a " + p.format.name, Seen: err.Error(), Advice: "is this the right file?"})
+		return
+	}
+	for _, rule := range d.Rules {
+		rule.Name = prefix + rule.Name
+		r.Rules = append(r.Rules, rule)
+	}
+	for _, s := range d.NotChecked {
+		r.NotChecked = append(r.NotChecked, prefix+s)
+	}
+	all := append([]attest.Claims{d.Claims}, d.Claims.Devices...)
+	all[0].Devices = nil
+	for i := range all {
+		prefix := fmt.Sprintf("device_%d_", first+i)
+		if len(o.Nonce) > 0 {
+			rule := policy.Nonce(&all[i], o.Nonce)
+			rule.Name = prefix + rule.Name
+			r.Rules = append(r.Rules, rule)
+		} else {
+			r.NotChecked = append(r.NotChecked, prefix+"binding: nothing binds this device to the TEE; ask both for evidence over one nonce, and name it")
+		}
+	}
+	r.Claims.Devices = append(r.Claims.Devices, all...)
+}
+
+// comment explains a suggestion in the file that it goes into.
+func (r *Report) comment(s *policy.Suggestion) []string {
+	out := []string{
+		"Policy suggested by hitoku verify for " + r.Target + ", " + r.Verdict.Format + ".",
+		"It accepts what was seen there. Nobody has approved it yet.",
+	}
+	for _, c := range s.Changes {
+		out = append(out, fmt.Sprintf("%s: wanted %s; now %s. Risk: %s.", c.Member, c.From, c.To, strings.TrimSuffix(c.Risk, ".")))
+	}
+	return out
+}
