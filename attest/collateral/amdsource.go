@@ -53,7 +53,7 @@ func (s *Source) product(ctx context.Context, p snp.Product, key snp.SigningKey,
 			c.Certs = append(c.Certs, d.Raw)
 		}
 	}
-	d, err := s.amdCRL(ctx, p, key, root)
+	d, err := s.get(ctx, s.wantAMDCRL(p, key, root))
 	errs = append(errs, err)
 	if d != nil {
 		c.CRLs = [][]byte{d.Raw}
@@ -68,7 +68,23 @@ func (s *Source) amdChain(ctx context.Context, p snp.Product, k snp.SigningKey, 
 	})
 }
 
-func (s *Source) amdCRL(ctx context.Context, p snp.Product, k snp.SigningKey, root *x509.Certificate) (*Document, error) {
+// wantedAMD is [Source.wanted] for AMD's documents: of them only lists are renewed.
+func (s *Source) wantedAMD(d *Document) (want, bool) {
+	for _, p := range snp.Products() {
+		root := rootOf(p, s.o.AMD)
+		if root == nil || d.Root != rootHash(root) || d.Kind != AMDCRL || d.Subject != strings.ToLower(string(p)) {
+			continue
+		}
+		k := snp.VCEK
+		if d.Choice == Choice(snp.VLEK.String()) {
+			k = snp.VLEK
+		}
+		return s.wantAMDCRL(p, k, root), true
+	}
+	return want{}, false
+}
+
+func (s *Source) wantAMDCRL(p snp.Product, k snp.SigningKey, root *x509.Certificate) want {
 	subject := strings.ToLower(string(p))
 	w := want{
 		key: key{rootHash(root), AMDCRL, subject, Choice(k.String())}, root: root,
@@ -81,7 +97,7 @@ func (s *Source) amdCRL(ctx context.Context, p snp.Product, k snp.SigningKey, ro
 		}
 		return d
 	}
-	return s.get(ctx, w)
+	return w
 }
 
 func (s *Source) amdLeaf(ctx context.Context, p snp.Product, r *snp.Report, root *x509.Certificate, chain *Document) (*Document, error) {

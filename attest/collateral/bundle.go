@@ -126,8 +126,7 @@ func (b *Bundle) put(d *Document) bool {
 
 func (b *Bundle) insert(d *Document) bool {
 	id := d.id()
-	if b.seen[id] {
-		b.complete(d)
+	if b.seen[id] && b.complete(d) {
 		return true
 	}
 	if len(b.documents) >= maxDocuments {
@@ -141,10 +140,11 @@ func (b *Bundle) insert(d *Document) bool {
 	return true
 }
 
-// complete adds to a document that is there already what only d knows.
-func (b *Bundle) complete(d *Document) {
+// complete adds to a document that is there already what only d knows. It returns
+// false when d was asked for as something else.
+func (b *Bundle) complete(d *Document) bool {
 	for _, o := range b.documents {
-		if !o.equal(d) {
+		if !o.equal(d) || o.Choice != "" && d.Choice != "" && o.Choice != d.Choice {
 			continue
 		}
 		if o.Choice == "" {
@@ -153,7 +153,18 @@ func (b *Bundle) complete(d *Document) {
 		if len(o.Chain) == 0 {
 			o.Chain = d.Chain
 		}
+		return true
 	}
+	return false
+}
+
+// NewBundle makes a bundle of documents.
+func NewBundle(docs []*Document) *Bundle {
+	b := new(Bundle)
+	for _, d := range docs {
+		b.put(d)
+	}
+	return b
 }
 
 // Documents returns what the bundle holds, in the order in which it was taken in.

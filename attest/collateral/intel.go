@@ -5,15 +5,19 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"sync"
 
 	"hitoku.dev/attest"
 	"hitoku.dev/attest/dcap"
 )
 
-// signed looks for a signed JSON document.
-func (s *Source) signed(ctx context.Context, kind Kind, subject string) (*Document, error) {
-	as := s.o.As
+// Signed looks for a signed JSON document; see [Client.Signed].
+func (s *Source) Signed(ctx context.Context, kind Kind, subject string) (*Document, error) {
+	return s.get(ctx, s.wantSigned(kind, subject, s.o.As))
+}
+
+func (s *Source) wantSigned(kind Kind, subject string, as Choice) want {
 	if !kind.numbered() {
 		as = ""
 	}
@@ -22,7 +26,7 @@ func (s *Source) signed(ctx context.Context, kind Kind, subject string) (*Docume
 	if kind.numbered() && as.number() == 0 {
 		w.instead = func() *Document { return s.imported(kind, subject) }
 	}
-	return s.get(ctx, w)
+	return w
 }
 
 // imported returns the best document that the cache has under its number alone,
@@ -58,31 +62,31 @@ func without(list []*Document, d *Document) []*Document {
 	return out
 }
 
-func (s *Source) pckCRL(ctx context.Context, ca string) (*Document, error) {
-	return s.get(ctx, want{
+func (s *Source) wantPCKCRL(ca string) want {
+	return want{
 		key: key{rootHash(s.o.Intel), PCKCRL, ca, ""}, root: s.o.Intel,
 		fetch: func(ctx context.Context, c *Client) (*Document, error) { return c.PCKCRL(ctx, ca) },
-	})
+	}
 }
 
-func (s *Source) rootCRL(ctx context.Context) (*Document, error) {
-	return s.get(ctx, want{
+func (s *Source) wantRootCRL() want {
+	return want{
 		key: key{rootHash(s.o.Intel), RootCRL, "", ""}, root: s.o.Intel,
 		fetch: func(ctx context.Context, c *Client) (*Document, error) { return c.RootCRL(ctx) },
-	})
+	}
 }
 
 // Platform gets everything that quotes from a platform of a TEE need: TCB info,
-// identity, evaluation numbers and revocation lists. ca is the platform's PCK CA
+// identity and revocation lists. ca is the platform's PCK CA
 // ("processor" or "platform"). It returns what it has; the error joins a
 // [*MissingError] for each document that is missing or stale.
 func (s *Source) Platform(ctx context.Context, t attest.TEE, fmspc, ca string) ([]*Document, error) {
 	tcbInfo, identity := tcbInfoKind(t), identityKind(t)
 	return together(
-		func() (*Document, error) { return s.signed(ctx, tcbInfo, fmspc) },
-		func() (*Document, error) { return s.signed(ctx, identity, "") },
-		func() (*Document, error) { return s.pckCRL(ctx, ca) },
-		func() (*Document, error) { return s.rootCRL(ctx) },
+		func() (*Document, error) { return s.Signed(ctx, tcbInfo, fmspc) },
+		func() (*Document, error) { return s.Signed(ctx, identity, "") },
+		func() (*Document, error) { return s.get(ctx, s.wantPCKCRL(ca)) },
+		func() (*Document, error) { return s.get(ctx, s.wantRootCRL()) },
 	)
 }
 
@@ -134,21 +138,34 @@ func (s *Source) quote(ctx context.Context, quote []byte) (*dcap.Collateral, set
 	if err != nil {
 		return c, used, err
 	}
-	leaf := pck.Chain
-	if leaf == nil {
+	chain := encodeChain(pck.Chain)
+	switch len(pck.Chain) {
+	case 0:
 		d, err := s.pckCertificate(ctx, q, pck)
 		if err != nil {
 			return c, used, err
 		}
 		used[4] = d.id()
-		c.PCKChain = encodePEM(append([][]byte{d.Raw}, d.Chain...)...)
-		leaf = []*x509.Certificate{d.cert}
+		chain = encodePEM(append([][]byte{d.Raw}, d.Chain...)...)
+		c.PCKChain = chain
+	case 1:
+		// The issuer is beside the revocation list.
+		d, err := s.get(ctx, s.wantPCKCRL(pck.CA))
+		if d == nil {
+			return c, used, err
+		}
+		chain = append(chain, d.pemChain()...)
 	}
-	ext, err := dcap.PCKExtensionOf(leaf[0])
+	// Nothing is asked for a platform that the root does not know.
+	leaf, _, err := dcap.VerifyPCKChain(s.o.Intel, chain)
+	if err != nil {
+		return c, used, fmt.Errorf("no collateral was looked for: PCK certificate: %w", err)
+	}
+	ext, err := dcap.PCKExtensionOf(leaf)
 	if err != nil {
 		return c, used, err
 	}
-	docs, err := s.Platform(ctx, q.TEE(), hex.EncodeToString(ext.FMSPC[:]), dcap.PCKCA(leaf[0]))
+	docs, err := s.Platform(ctx, q.TEE(), hex.EncodeToString(ext.FMSPC[:]), dcap.PCKCA(leaf))
 	for i, d := range docs {
 		if d == nil {
 			continue
@@ -166,6 +183,14 @@ func (s *Source) quote(ctx context.Context, quote []byte) (*dcap.Collateral, set
 		}
 	}
 	return c, used, err
+}
+
+func encodeChain(certs []*x509.Certificate) []byte {
+	var ders [][]byte
+	for _, c := range certs {
+		ders = append(ders, c.Raw)
+	}
+	return encodePEM(ders...)
 }
 
 // pckCertificate finds the PCK certificate of a quote that names it by PPID only:

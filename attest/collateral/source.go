@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -38,9 +39,12 @@ type Options struct {
 	// Cache keeps documents on disk; nil: in memory only.
 	Cache *Cache
 	// As is the evaluation number that is wanted; empty: [Standard].
-	As  Choice
-	Now func() time.Time // nil: the machine's clock
-	Log *slog.Logger     // gets what does not stop the work; nil: nothing
+	As Choice
+	// MaxAge makes the source look for a newer document when the one at hand was issued longer
+	// ago, although its next update is still to come; 0: only shortly before its next update.
+	MaxAge time.Duration
+	Now    func() time.Time // nil: the machine's clock
+	Log    *slog.Logger     // gets what does not stop the work; nil: nothing
 }
 
 // Source finds collateral for evidence: in memory, in the cache, at the makers'
@@ -52,6 +56,7 @@ type Source struct {
 
 	mu        sync.Mutex
 	known     map[key]*Document
+	asked     map[key]time.Time // when the service last answered
 	rest      map[key]pause
 	verifiers map[set]*dcap.Verifier
 }
@@ -80,7 +85,7 @@ func NewSource(o Options) *Source {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	fill(&o.As, Standard)
-	return &Source{o: o, known: map[key]*Document{}, rest: map[key]pause{}, verifiers: map[set]*dcap.Verifier{}}
+	return &Source{o: o, known: map[key]*Document{}, asked: map[key]time.Time{}, rest: map[key]pause{}, verifiers: map[set]*dcap.Verifier{}}
 }
 
 // MissingError says which document is not to be had, or only a stale one.
@@ -121,7 +126,7 @@ type want struct {
 // get returns a verified document. With an error beside it the document is stale.
 func (s *Source) get(ctx context.Context, w want) (*Document, error) {
 	d := s.remembered(w.key)
-	if s.enough(d) {
+	if s.enough(w.key, d) {
 		return d, nil
 	}
 	ch := s.flights.DoChan(fmt.Sprint(w.key), func() (any, error) {
@@ -151,13 +156,26 @@ func (s *Source) remember(k key, d *Document) {
 	defer s.mu.Unlock()
 	if len(s.known) >= maxRemembered {
 		clear(s.known)
+		clear(s.asked)
 	}
 	s.known[k] = d
 }
 
 // enough reports whether a document can be used without a look for a newer one.
-func (s *Source) enough(d *Document) bool {
-	return d != nil && !s.o.Now().After(d.renewal())
+func (s *Source) enough(k key, d *Document) bool {
+	if d == nil {
+		return false
+	}
+	now := s.o.Now()
+	if now.After(d.renewal()) {
+		return false
+	}
+	if s.o.MaxAge == 0 || d.cert != nil {
+		return true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return now.Sub(d.Issued) <= s.o.MaxAge || now.Sub(s.asked[k]) <= s.o.MaxAge
 }
 
 // current reports whether a document is within its dates.
@@ -207,7 +225,7 @@ func (s *Source) renew(ctx context.Context, w want) (*Document, error) {
 	if d != nil {
 		s.remember(w.key, d)
 	}
-	if s.enough(d) {
+	if s.enough(w.key, d) {
 		return d, nil
 	}
 	newer, err := s.fetch(ctx, w, d)
@@ -243,6 +261,7 @@ func (s *Source) fetch(ctx context.Context, w want, old *Document) (*Document, e
 	defer s.mu.Unlock()
 	if err == nil {
 		delete(s.rest, w.key)
+		s.asked[w.key] = now
 		return d, nil
 	}
 	maps.DeleteFunc(s.rest, func(_ key, p pause) bool { return !now.Before(p.until) })
@@ -281,4 +300,55 @@ func (s *Source) take(ctx context.Context, w want, old *Document) (*Document, er
 		return nil, fmt.Errorf("the service has none that is newer: %s", why)
 	}
 	return d, nil
+}
+
+// Documents returns every verified document that the source found so far.
+func (s *Source) Documents() []*Document {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Values(s.known))
+}
+
+// Refresh looks for newer documents in the place of those of the cache, where it
+// is time for that, and returns how many it has then that are within their dates.
+// Certificates are not replaced. The error joins a [*MissingError] for each that
+// is stale.
+func (s *Source) Refresh(ctx context.Context) (int, error) {
+	if s.o.Cache == nil {
+		return 0, nil
+	}
+	b, err := s.o.Cache.Bundle()
+	if err != nil {
+		return 0, err
+	}
+	good := 0
+	var errs []error
+	for _, d := range b.documents {
+		w, ok := s.wanted(d)
+		if !ok {
+			continue
+		}
+		if _, err := s.get(ctx, w); err != nil {
+			errs = append(errs, err)
+		} else {
+			good++
+		}
+	}
+	return good, errors.Join(errs...)
+}
+
+// wanted is what a document of the cache stands for.
+func (s *Source) wanted(d *Document) (want, bool) {
+	if d.Root != rootHash(s.o.Intel) {
+		return s.wantedAMD(d)
+	}
+	switch {
+	case d.Kind.signedMember() != "":
+		return s.wantSigned(d.Kind, d.Subject, d.Choice), true
+	case d.Kind == PCKCRL:
+		return s.wantPCKCRL(d.Subject), true
+	case d.Kind == RootCRL:
+		return s.wantRootCRL(), true
+	}
+	return want{}, false
 }

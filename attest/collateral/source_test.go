@@ -16,6 +16,7 @@ import (
 	"hitoku.dev/attest/collateral"
 	"hitoku.dev/attest/collateral/collateraltest"
 	"hitoku.dev/attest/dcap"
+	"hitoku.dev/attest/snp"
 )
 
 func now() time.Time { return time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC) }
@@ -312,16 +313,88 @@ func TestAnotherRoot(t *testing.T) {
 	if _, _, err := s.judge(s.source(nil), quote); err != nil {
 		t.Fatal(err)
 	}
-	// The same folder under another root: nothing is found, and what the service says is not taken.
+	// The same folder under another root: nothing is found, nothing is asked for a platform that
+	// this root does not know, and what the service says is not taken.
 	other := collateraltest.New(t, now())
 	src := s.source(func(o *collateral.Options, _ *collateral.ClientOptions) { o.Intel = other.Root() })
 	s.server.Requests()
 	failed, _, err := s.judge(src, quote)
-	if err == nil || !strings.Contains(err.Error(), "not signed under") || len(failed) == 0 {
+	if err == nil || !strings.Contains(err.Error(), "no collateral was looked for") || len(failed) == 0 {
 		t.Errorf("%v, failed %v", err, failed)
+	}
+	if n := len(s.server.Requests()); n != 0 {
+		t.Errorf("%d requests, wanted none", n)
+	}
+	if _, err := src.Platform(t.Context(), attest.SGX, fmspc, dcap.CAPlatform); err == nil || !strings.Contains(err.Error(), "not signed under") {
+		t.Error(err)
 	}
 	if n := len(s.server.Requests()); n != 4 {
 		t.Errorf("%d requests, wanted 4", n)
+	}
+}
+
+func TestLeafOnly(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t)
+	q, err := dcap.ParseQuote(s.p.Quote(attest.SGX))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(q.CertData)
+	q.CertType, q.CertData = dcap.CertPCKLeaf, []byte(text[:strings.Index(text, "-----END CERTIFICATE-----")]+"-----END CERTIFICATE-----\n")
+	raw, err := q.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if failed, tcb, err := s.judge(s.source(nil), raw); err != nil || len(failed) > 0 || tcb.Overall != dcap.UpToDate {
+		t.Errorf("%v, failed %v", err, failed)
+	}
+}
+
+func TestMaxAge(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t)
+	src := s.source(func(o *collateral.Options, _ *collateral.ClientOptions) { o.MaxAge = 48 * time.Hour })
+	quote := s.p.Quote(attest.SGX)
+	for _, step := range []struct {
+		after    time.Duration
+		requests int
+	}{{0, 4}, {24 * time.Hour, 0}, {72 * time.Hour, 4}, {96 * time.Hour, 0}} {
+		s.world.SetNow(now().Add(step.after))
+		if step.after == 72*time.Hour {
+			s.world.SetStatus(dcap.OutOfDate)
+		}
+		_, tcb, err := s.judge(src, quote)
+		if n := len(s.server.Requests()); err != nil || n != step.requests {
+			t.Errorf("after %v: %d requests, wanted %d (%v)", step.after, n, step.requests, err)
+		}
+		if want := map[bool]string{true: dcap.OutOfDate, false: dcap.UpToDate}[step.after >= 72*time.Hour]; tcb.Overall != want {
+			t.Errorf("after %v: %s, wanted %s", step.after, tcb.Overall, want)
+		}
+	}
+}
+
+func TestRefresh(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t)
+	if _, _, err := s.judge(s.source(nil), s.p.QuoteByPPID()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.source(nil).SNP(t.Context(), nil); err == nil {
+		t.Error("no bytes were taken for a report")
+	}
+	amd := s.amd(snp.Milan)
+	if _, err := s.source(amd).SNP(t.Context(), s.world.AMD.Sign(s.world.AMD.Report(snp.Milan, 3))); err != nil {
+		t.Fatal(err)
+	}
+	s.server.Requests()
+	s.world.SetNow(now().AddDate(0, 0, 100))
+	if n, err := s.source(func(o *collateral.Options, c *collateral.ClientOptions) { amd(o, c); c.HTTP = nil }).Refresh(t.Context()); n != 0 || err == nil {
+		t.Errorf("offline: %d good, %v", n, err)
+	}
+	n, err := s.source(amd).Refresh(t.Context())
+	if requests := s.server.Requests(); n != 5 || err != nil || len(requests) != 5 {
+		t.Errorf("%d good, %v; requests %v", n, err, requests)
 	}
 }
 
