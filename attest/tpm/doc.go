@@ -15,6 +15,9 @@
 // and SHA-1 banks give no claims. What the signed selection does not name is not a
 // measurement. Facts come from signed bytes or from a log that replays to them.
 //
+// A certificate covers the attestation key and not its attributes; its issuer must
+// have looked at them. An activation covers both.
+//
 // It trusts the makers' roots given in Options; there is no root of all TPMs, so
 // none is pinned here. It does not promise that a TPM protects memory: it proves
 // what was booted, not that nobody looks at it. A virtual TPM is worth what its

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	maxJSON    = 256 << 10
+	maxJSON    = 128 << 10
 	maxMembers = 32
 )
 
@@ -59,6 +59,9 @@ func object(raw []byte, yield func(name string, value json.RawMessage) error) er
 func octets(value json.RawMessage, limit int, decode func(string) ([]byte, error)) ([]byte, error) {
 	if len(value) > 0 && value[0] == '[' {
 		return numbers(value, limit)
+	}
+	if len(value) > 6*limit+2 { // no encoding needs more text
+		return nil, fmt.Errorf("%d bytes of text, too many for %d bytes", len(value), limit)
 	}
 	var s string
 	if err := json.Unmarshal(value, &s); err != nil {

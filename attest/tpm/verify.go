@@ -50,9 +50,7 @@ func VerifyEvidence(e *Evidence, o Options) (*attest.Result, error) {
 	c.trusted(e)
 	c.quotes(e)
 	r := &attest.Result{Claims: c.claims(), Rules: c.rules, NotChecked: c.notChecked}
-	for _, what := range e.unread {
-		r.NotChecked = append(r.NotChecked, what)
-	}
+	r.NotChecked = append(r.NotChecked, e.unread...)
 	c.eventLog(e, r)
 	return r, nil
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"hitoku.dev/attest"
+	"hitoku.dev/attest/dcap"
+	"hitoku.dev/attest/eventlog"
 )
 
 func failedNames(rules []attest.Rule) (out []string) {
@@ -35,6 +37,26 @@ func keyOf(t testing.TB, raw []byte) crypto.PublicKey {
 
 func day(year int, month time.Month, day int) time.Time {
 	return time.Date(year, month, day, 12, 0, 0, 0, time.UTC)
+}
+
+// flipTPM changes every byte of every quote and signature.
+func flipTPM(t *testing.T, raw []byte, o Options) {
+	e, err := Parse(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range e.Quotes {
+		for what, data := range map[string]*[]byte{"attest": &e.Quotes[n].Attest, "signature": &e.Quotes[n].Signature} {
+			good := *data
+			flipAll(good, func(i int, flipped []byte) {
+				*data = flipped
+				if r, err := VerifyEvidence(e, o); err == nil && r.OK() {
+					t.Errorf("byte %d of %s %d changed, accepted", i, what, n)
+				}
+			})
+			*data = good
+		}
+	}
 }
 
 func TestEvidenceTPM(t *testing.T) {
@@ -65,6 +87,7 @@ func TestEvidenceTPM(t *testing.T) {
 					t.Errorf("%s is %q, wanted %q", name, r.Claims.Facts[name], want)
 				}
 			}
+			flipTPM(t, raw, Options{At: day(2025, 6, 1), Keys: []crypto.PublicKey{keyOf(t, raw)}})
 			r, err = Verify(raw, Options{At: day(2025, 6, 1)})
 			if err != nil || !slices.Contains(failedNames(r.Rules), "ak_trusted") {
 				t.Errorf("accepted a key that nobody vouches for: %v", err)
@@ -73,11 +96,26 @@ func TestEvidenceTPM(t *testing.T) {
 	}
 }
 
+// intelCollateral reads what the evidence's index names for the TD quote of Azure.
+func intelCollateral(t *testing.T) *dcap.Collateral {
+	t.Helper()
+	read := func(name string) []byte { return readEvidence(t, "intel-collateral/"+name) }
+	chain := read("chains/tcb_signing_2025-2032.pem")
+	return &dcap.Collateral{
+		TCBInfo: read("tcb_info/tdx_00806F050000_2025-09-29_eval17.json"), TCBInfoChain: chain,
+		QEIdentity: read("enclave_identity/td_qe_2025-10-13_eval17.json"), QEIdentityChain: chain,
+		PCKCRL: read("crl/pck_platform_ca_2025-10-13.der"), RootCRL: read("crl/root_ca_2025-03-20.der"),
+	}
+}
+
 func TestEvidenceAzure(t *testing.T) {
 	t.Parallel()
-	for _, tc := range []struct{ file, format string }{
-		{"az-snp-vtpm/evidence-v0.json", FormatAzureSNP}, {"az-snp-vtpm/evidence-v2.json", FormatAzureSNP},
-		{"az-snp-vtpm/evidence-genoa.json", FormatAzureSNP}, {"az-tdx-vtpm/evidence-v0.json", FormatAzureTDX},
+	for _, tc := range []struct {
+		file, format string
+		at           time.Time
+	}{
+		{"az-snp-vtpm/evidence-v0.json", FormatAzureSNP, day(2025, 6, 1)}, {"az-snp-vtpm/evidence-v2.json", FormatAzureSNP, day(2025, 6, 1)},
+		{"az-snp-vtpm/evidence-genoa.json", FormatAzureSNP, day(2025, 6, 1)}, {"az-tdx-vtpm/evidence-v0.json", FormatAzureTDX, day(2025, 10, 21)},
 	} {
 		t.Run(tc.file, func(t *testing.T) {
 			t.Parallel()
@@ -85,20 +123,45 @@ func TestEvidenceAzure(t *testing.T) {
 			if !Recognise(raw) {
 				t.Error("not recognised")
 			}
-			r, err := Verify(raw, Options{At: day(2025, 6, 1)})
+			o := Options{At: tc.at, Intel: dcap.Options{Collateral: intelCollateral(t)}}
+			r, err := Verify(raw, o)
 			if err != nil {
 				t.Fatal(err)
 			}
-			failed := failedNames(r.Rules)
-			if tc.format == FormatAzureTDX { // no TCB info of its FMSPC is among the evidence
-				failed = slices.DeleteFunc(failed, func(name string) bool {
-					return slices.Contains([]string{"pck_revocation", "root_crl", "tcb_info_signature", "tcb_info_current", "tcb_info_match", "tdx_module", "qe_identity_signature", "qe_identity_current", "qe_identity", "tcb_level"}, name)
-				})
-			}
-			if len(failed) > 0 || r.Claims.Format != tc.format || len(r.Claims.Measurements["pcr23"]) != 64 || len(r.Claims.Nonce) == 0 {
+			if failed := failedNames(r.Rules); len(failed) > 0 || r.Claims.Format != tc.format || len(r.Claims.Measurements["pcr23"]) != 64 || len(r.Claims.Nonce) == 0 {
 				t.Errorf("%v\n%+v", failed, r)
 			}
-				})
+			flipSigned(t, raw, o)
+		})
+	}
+}
+
+// flipSigned changes what is signed or chained in the parts of Azure's evidence, byte by byte.
+func flipSigned(t *testing.T, raw []byte, o Options) {
+	e, err := Parse(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	verify := func(what string, i int) {
+		if r, err := VerifyEvidence(e, o); err == nil && r.OK() {
+			t.Errorf("byte %d of %s changed, accepted", i, what)
+		}
+	}
+	q := e.Quotes[0]
+	for what, data := range map[string]*[]byte{"the quote": &e.Quotes[0].Attest, "the signature": &e.Quotes[0].Signature, "a register": nil, "the runtime data": &e.Azure.HCL.RuntimeData} {
+		if data == nil {
+			value := q.PCRs[eventlog.SHA256][4]
+			e.Quotes[0].PCRs[eventlog.SHA256][4] = sumOf(eventlog.SHA256, value)
+			verify(what, 0)
+			e.Quotes[0].PCRs[eventlog.SHA256][4] = value
+			continue
+		}
+		good := *data
+		flipAll(good, func(i int, flipped []byte) {
+			*data = flipped
+			verify(what, i)
+		})
+		*data = good
 	}
 }
 
