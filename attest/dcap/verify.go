@@ -74,9 +74,10 @@ type adviceError struct {
 }
 
 var (
-	errNoPCK     = &adviceError{errors.New("not checked, as there is no PCK certificate"), "see the rule pck_chain"}
-	errNoTCBInfo = &adviceError{errors.New("not checked, as there is no authentic TCB info"), "see the rule tcb_info_signature"}
-	errNoQE      = &adviceError{errors.New("not checked, as there is no authentic QE identity"), "see the rule qe_identity_signature"}
+	errNoPCK      = &adviceError{errors.New("not checked, as there is no PCK certificate"), "see the rule pck_chain"}
+	errNoTCBInfo  = &adviceError{errors.New("not checked, as there is no authentic TCB info"), "see the rule tcb_info_signature"}
+	errNoPlatform = &adviceError{errors.New("not known, as there is no authentic TCB info for this platform"), "see the rules tcb_info_signature and tcb_info_match"}
+	errNoQE       = &adviceError{errors.New("not checked, as there is no authentic QE identity"), "see the rule qe_identity_signature"}
 )
 
 func (c *check) run() {
@@ -262,7 +263,7 @@ func (c *check) tdxModule() {
 	var err error
 	switch {
 	case c.tcb.Platform == "":
-		err = errNoTCBInfo
+		err = errNoPlatform
 	default:
 		m := t.TDXModule(version)
 		if m == nil {
@@ -374,7 +375,7 @@ func (c *check) level() {
 	var err error
 	switch {
 	case c.tcb.Platform == "":
-		err = &adviceError{errors.New("not known, as there is no authentic TCB info for this platform"), "see the rules tcb_info_signature and tcb_info_match"}
+		err = errNoPlatform
 	case c.tcb.QE == "":
 		err = &adviceError{errors.New("not known for the quoting enclave, as no authentic QE identity names it"), "see the rules qe_identity_signature and qe_identity"}
 	case c.tcb.Overall == NotSupported:
