@@ -126,13 +126,13 @@ func (p *Policy) relax(c *attest.Claims, failed *attest.Rule) (Change, bool) {
 			return change, false
 		}
 		p.Measurements = append(p.Measurements, c.Measurement)
-		return done("measurements", "and "+hex.EncodeToString(c.Measurement), "this program will be trusted: is it one that you built or audited?")
+		return done("measurements", "this one too, "+hex.EncodeToString(c.Measurement), "this program will be trusted: is it one that you built or audited?")
 	case "signer":
 		if len(c.Signer) == 0 {
 			return change, false
 		}
 		p.Signers = append(p.Signers, c.Signer)
-		return done("signers", "and "+hex.EncodeToString(c.Signer), "everything that this key signs will be trusted")
+		return done("signers", "this one too, "+hex.EncodeToString(c.Signer), "everything that this key signs will be trusted")
 	case "isv_prod_id":
 		p.ProdID = &c.ProdID
 		return done("product_id", fmt.Sprint(c.ProdID), "this is another product of the signer")
@@ -162,7 +162,7 @@ func (p *Policy) relax(c *attest.Claims, failed *attest.Rule) (Change, bool) {
 			return change, false
 		}
 		p.Registers[name] = append(p.Registers[name], value)
-		return done("registers."+name, "and "+c.Measurements[name], "what this register measures differs from what was approved")
+		return done("registers."+name, "this value too, "+c.Measurements[name], "what this register measures differs from what was approved")
 	}
 	if name, ok := strings.CutPrefix(failed.Name, "fact_"); ok {
 		value, known := c.Facts[name]

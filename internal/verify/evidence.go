@@ -3,6 +3,7 @@ package verify
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"hitoku.dev/attest"
@@ -62,6 +63,7 @@ func replay(r *attest.Result, f *format, logs [][]byte) {
 	if len(logs) == 1 {
 		log, err = eventlog.Parse(logs[0])
 	}
+	r.NotChecked = slices.DeleteFunc(r.NotChecked, func(s string) bool { return strings.HasPrefix(s, "event_log:") })
 	if f.appendLog != nil {
 		f.appendLog(r, log, err)
 		return
@@ -121,7 +123,11 @@ func (r *Report) comment(s *policy.Suggestion) []string {
 		"It accepts what was seen there. Nobody has approved it yet.",
 	}
 	for _, c := range s.Changes {
-		out = append(out, fmt.Sprintf("%s: wanted %s; now %s. Risk: %s.", c.Member, c.From, c.To, strings.TrimSuffix(c.Risk, ".")))
+		risk := c.Risk
+		if !strings.HasSuffix(risk, "?") {
+			risk += "."
+		}
+		out = append(out, fmt.Sprintf("%s: %s. Was wanted: %s. %s%s", c.Member, c.To, c.From, strings.ToUpper(risk[:1]), risk[1:]))
 	}
 	return out
 }

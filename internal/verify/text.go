@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -17,9 +19,11 @@ import (
 func (r *Report) WriteText(w io.Writer) error {
 	t := &text{w: tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)}
 	r.headline(t)
+	r.proved(t)
 	r.certificates(t)
 	r.evidence(t)
 	r.tcb(t)
+	r.devices(t)
 	t.section("Rules")
 	for _, rule := range r.Verdict.Rules {
 		mark := "ok"
@@ -136,6 +140,69 @@ func names(c *x509.Certificate) string {
 	return strings.Join(list, ", ")
 }
 
+// proved says in a few lines what the verdict comes to, for the reader who stops here.
+func (r *Report) proved(t *text) {
+	c := &r.Claims
+	if c.Format == "" {
+		return
+	}
+	title := "Proved"
+	if !r.Accepted() {
+		title = "Claimed by the evidence, and not proved"
+	}
+	t.section(title)
+	t.row("what", subject(c))
+	for _, rule := range r.Verdict.Rules {
+		if rule.Name == "root_trusted" || rule.Name == "ak_trusted" {
+			by := rule.Seen
+			if !rule.OK {
+				by = "nobody that is trusted here: " + by
+			}
+			t.row("by whom", fold(by))
+			break
+		}
+	}
+	t.row("under", r.underTCB())
+	if len(c.Devices) > 0 {
+		t.row("beside it", fmt.Sprintf("%d devices, see below", len(c.Devices)))
+	}
+	t.row("not checked", fmt.Sprintf("%d things, listed below", len(r.Verdict.NotChecked)))
+}
+
+// subject names what evidence of a kind is about.
+func subject(c *attest.Claims) string {
+	switch c.TEE {
+	case attest.SGX:
+		return "an enclave of Intel SGX runs the program with the measurement below"
+	case attest.TDX:
+		return "a virtual machine of Intel TDX was started with the measurement below; what ran later is in its RTMRs"
+	case attest.SEVSNP:
+		return "a virtual machine of AMD SEV-SNP was started with the measurement below; what it loaded later is not in it"
+	case attest.Nitro:
+		return "an AWS Nitro enclave runs the image with the PCRs below; AWS's hypervisor keeps it apart"
+	case attest.TPM:
+		return "a machine with this TPM booted what its PCRs say; no memory is protected by a TPM"
+	case attest.NVIDIAGPU:
+		return "a genuine NVIDIA device runs the firmware measured below; which machine uses it is not in the evidence"
+	}
+	return "evidence of a kind that is not known"
+}
+
+func (r *Report) underTCB() string {
+	c := &r.Claims
+	switch {
+	case c.TCB.Overall != "" && len(c.TCB.Advisories) > 0:
+		return "TCB " + c.TCB.Overall + " with " + strings.Join(c.TCB.Advisories, ", ")
+	case c.TCB.Overall != "":
+		return "TCB " + c.TCB.Overall
+	case len(c.SVNs) > 0:
+		return "versions that the maker gives no status for, see below"
+	case c.TEE == attest.SGX || c.TEE == attest.TDX || c.TEE == "":
+		return "a TCB that is not known"
+	}
+	return "software that the maker gives no status for"
+}
+
 func (r *Report) evidence(t *text) {
 	c := &r.Claims
 	if c.Format == "" {
@@ -143,14 +210,29 @@ func (r *Report) evidence(t *text) {
 	}
 	t.section("Evidence")
 	t.row("format", c.Format)
+	for i, in := range r.Containers {
+		t.row(map[bool]string{true: "found in"}[i == 0], in)
+	}
 	t.row("measurement", hex.EncodeToString(c.Measurement))
 	if r.Image != "" {
 		t.row("", "image "+r.Image+" has "+r.ImageMeasurement)
 	}
-	t.row("signer", hex.EncodeToString(c.Signer))
-	t.row("product", fmt.Sprintf("id %d, security version %d", c.ProdID, c.SVN))
-	t.row("platform", orUnknown(c.PlatformID)+", FMSPC "+orUnknown(c.FMSPC))
-	t.row("report data", hex.EncodeToString(c.ReportData))
+	optional := func(name, value string) {
+		if value != "" {
+			t.row(name, value)
+		}
+	}
+	optional("signer", hex.EncodeToString(c.Signer))
+	if c.TEE == attest.SGX || c.TEE == "" {
+		t.row("product", fmt.Sprintf("id %d, security version %d", c.ProdID, c.SVN))
+	}
+	t.row("platform", orUnknown(c.PlatformID))
+	optional("FMSPC", c.FMSPC)
+	optional("report data", hex.EncodeToString(c.ReportData))
+	optional("nonce", hex.EncodeToString(c.Nonce))
+	if !c.IssuedAt.IsZero() {
+		t.row("made at", c.IssuedAt.UTC().Format(time.RFC3339))
+	}
 	if b := r.Binding; b != nil {
 		t.row("made for", string(b.Purpose)+", key sha256:"+hex.EncodeToString(b.Subject[:]))
 		t.row("", "nonce "+hex.EncodeToString(b.Nonce))
@@ -159,11 +241,57 @@ func (r *Report) evidence(t *text) {
 			t.row("", "configuration "+hex.EncodeToString(b.ConfigID))
 		}
 	}
+	t.table("Registers", registers(c))
+	t.table("Facts", c.Facts)
+}
+
+// registers are the measurements but for the one that is shown already and those that are empty.
+func registers(c *attest.Claims) map[string]string {
+	shown := hex.EncodeToString(c.Measurement)
+	out := make(map[string]string)
+	for name, value := range c.Measurements {
+		if value != shown && value != hex.EncodeToString(c.Signer) && strings.Trim(value, "0") != "" {
+			out[name] = value
+		}
+	}
+	return out
+}
+
+// table prints names with their values, in order; nothing when there are none.
+func (t *text) table(title string, values map[string]string) {
+	if len(values) == 0 {
+		return
+	}
+	t.section(title)
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		t.row(name, fold(values[name]))
+	}
+}
+
+func (r *Report) devices(t *text) {
+	for i := range r.Claims.Devices {
+		d := &r.Claims.Devices[i]
+		t.section(fmt.Sprintf("Device %d", i+1))
+		t.row("format", d.Format)
+		t.row("what", subject(d))
+		t.row("platform", orUnknown(d.PlatformID))
+		for _, name := range slices.Sorted(maps.Keys(d.Facts)) {
+			t.row(name, fold(d.Facts[name]))
+		}
+	}
 }
 
 func (r *Report) tcb(t *text) {
 	c := &r.Claims
-	if c.Format == "" {
+	versions := make(map[string]string)
+	for part, n := range c.SVNs {
+		versions[part] = fmt.Sprint(n)
+	}
+	switch {
+	case c.Format == "":
+		return
+	case c.TEE != attest.SGX && c.TEE != attest.TDX && c.TEE != "":
+		t.table("Versions", versions)
 		return
 	}
 	t.section("TCB")
@@ -173,12 +301,18 @@ func (r *Report) tcb(t *text) {
 		level += ", level of " + c.TCBDate.UTC().Format(time.DateOnly)
 	}
 	t.row("platform", level)
+	if c.TCB.Module != "" {
+		t.row("TDX module", c.TCB.Module)
+	}
 	t.row("quoting enclave", orUnknown(c.TCB.QE))
 	if len(c.TCB.Advisories) > 0 {
 		t.row("advisories", strings.Join(c.TCB.Advisories, ", "))
 	}
 	if c.TCBEvaluation > 0 {
 		t.row("evaluation", fmt.Sprint(c.TCBEvaluation))
+	}
+	if !c.CollateralDate.IsZero() {
+		t.row("collateral", "oldest of "+c.CollateralDate.UTC().Format(time.RFC3339))
 	}
 }
 
