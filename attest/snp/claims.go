@@ -23,7 +23,7 @@ func (c *check) product() Product {
 	return ""
 }
 
-// claims says what the report says. Texts are cut out of one long one, since a
+// claims says what the report says. Most texts are cut out of one long one, since a
 // verification should cost little beside its signature.
 func (c *check) claims() attest.Claims {
 	r := c.r
@@ -34,20 +34,24 @@ func (c *check) claims() attest.Claims {
 		Debug:          r.Policy.Has(PolicyDebug),
 		ReportData:     r.ReportData[:],
 		SVNs:           c.svns(),
-		Facts:          c.facts(),
 		CollateralDate: c.crlDate,
 	}
-	digits := hex.EncodeToString(c.e.Raw[:0x1e0])
+	// The report's digits, then those of the numbers with the highest byte first.
+	const words = 0x1e0
+	var plain [words + 6*8]byte
+	copy(plain[:], c.e.Raw[:words])
+	for i, v := range [...]uint64{uint64(r.ReportedTCB), uint64(r.CurrentTCB), uint64(r.CommittedTCB), uint64(r.LaunchTCB), r.LaunchMit, r.CurrentMit} {
+		binary.BigEndian.PutUint64(plain[words+8*i:], v)
+	}
+	var buf [2*len(plain) + 32]byte
+	hex.Encode(buf[:], plain[:])
+	all, ends := appendVersions(buf[:2*len(plain)], r)
+	digits := string(all)
 	cut := func(from, size int) string { return digits[2*from : 2*(from+size)] }
+	word := func(i int) string { return cut(words+8*i, 8) }
 	if r.ChipID != [64]byte{} {
 		out.PlatformID = cut(0x1a0, 64)
 	}
-	var be [48]byte
-	for i, v := range [...]uint64{uint64(r.ReportedTCB), uint64(r.CurrentTCB), uint64(r.CommittedTCB), uint64(r.LaunchTCB), r.LaunchMit, r.CurrentMit} {
-		binary.BigEndian.PutUint64(be[8*i:], v)
-	}
-	numbers := hex.EncodeToString(be[:])
-	word := func(i int) string { return numbers[16*i : 16*i+16] }
 	m := make(map[string]string, 14)
 	m["measurement"] = cut(0x90, 48)
 	m["host_data"] = cut(0xc0, 32)
@@ -66,6 +70,10 @@ func (c *check) claims() attest.Claims {
 		m["current_mit_vector"] = word(5)
 	}
 	out.Measurements = m
+	out.Facts = c.facts()
+	out.Facts["firmware_current"] = digits[2*len(plain) : ends[0]]
+	out.Facts["firmware_committed"] = digits[ends[0]:ends[1]]
+	out.Facts["abi_required"] = digits[ends[1]:ends[2]]
 	return out
 }
 
@@ -125,30 +133,23 @@ func (c *check) facts() map[string]string {
 	if c.chain != nil && c.chain.err == nil && c.chain.info.CSP != "" {
 		m["csp"] = c.chain.info.CSP
 	}
-	versions(m, r)
 	return m
 }
 
-// versions adds the facts that are dotted numbers, cut out of one text.
-func versions(m map[string]string, r *Report) {
-	var buf [64]byte
-	var ends [3]int
-	b := buf[:0]
-	for i, f := range [...][]uint8{
-		{r.Current.Major, r.Current.Minor, r.Current.Build},
-		{r.Committed.Major, r.Committed.Minor, r.Committed.Build},
-		{r.Policy.ABIMajor(), r.Policy.ABIMinor()},
+// appendVersions writes the current and committed firmware and the ABI that the
+// policy asks for, each as dotted numbers, and says where each ends.
+func appendVersions(b []byte, r *Report) (out []byte, ends [3]int) {
+	for i, f := range [...][3]int{
+		{int(r.Current.Major), int(r.Current.Minor), int(r.Current.Build)},
+		{int(r.Committed.Major), int(r.Committed.Minor), int(r.Committed.Build)},
+		{int(r.Policy.ABIMajor()), int(r.Policy.ABIMinor()), -1},
 	} {
-		for j, n := range f {
-			if j > 0 {
-				b = append(b, '.')
-			}
-			b = strconv.AppendUint(b, uint64(n), 10)
+		b = strconv.AppendInt(b, int64(f[0]), 10)
+		b = strconv.AppendInt(append(b, '.'), int64(f[1]), 10)
+		if f[2] >= 0 {
+			b = strconv.AppendInt(append(b, '.'), int64(f[2]), 10)
 		}
 		ends[i] = len(b)
 	}
-	text := string(b)
-	m["firmware_current"] = text[:ends[0]]
-	m["firmware_committed"] = text[ends[0]:ends[1]]
-	m["abi_required"] = text[ends[1]:ends[2]]
+	return b, ends
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/asn1"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -18,8 +19,8 @@ type revocations struct {
 	from  string // for the rule: where they came from, empty for collateral
 }
 
-func newRevocations(items [][]byte) *revocations {
-	v := &revocations{}
+func newRevocations(items [][]byte, from string) *revocations {
+	v := &revocations{from: from}
 	for i, item := range items {
 		if i == maxCerts {
 			v.err = join(v.err, fmt.Errorf("more than %d revocation lists", maxCerts))
@@ -30,31 +31,44 @@ func newRevocations(items [][]byte) *revocations {
 			v.err = join(v.err, fmt.Errorf("revocation list %d: %w", i+1, err))
 			continue
 		}
+		if !listProduct(crl).Known() {
+			v.err = join(v.err, fmt.Errorf("revocation list %d is of %q, wanted that of a root key (ARK)", i+1, crl.Issuer.CommonName))
+			continue
+		}
 		v.lists = append(v.lists, crl)
 	}
 	return v
+}
+
+// listProduct names the product line of a list after its issuer.
+func listProduct(crl *x509.RevocationList) Product {
+	name, ok := strings.CutPrefix(crl.Issuer.CommonName, "ARK-")
+	if !ok {
+		return ""
+	}
+	return Product(name)
 }
 
 // revocation is the judgement of the lists over one chain, but for time.
 type revocation struct {
 	checked bool                 // false when no list is of the chain's root
 	best    *x509.RevocationList // the newest authentic list
-	from    string               // for the rule: where the lists came from
+	seen    string               // for the rule
 	err     error
 }
 
 func (v *revocations) judge(c *chain) revocation {
-	out := revocation{checked: v.err != nil, from: v.from, err: v.err}
+	out := revocation{checked: v.err != nil, err: v.err}
 	if c.ca == nil {
 		return out
 	}
 	ark := c.ca.root.cert
 	for _, crl := range v.lists {
-		if !bytes.Equal(crl.RawIssuer, ark.RawSubject) {
-			continue
+		if listProduct(crl) != c.ca.root.product && v.from == "" {
+			continue // collateral serves many reports, evidence only its own
 		}
 		out.checked = true
-		if crl.SignatureAlgorithm != x509.SHA384WithRSAPSS || crl.CheckSignatureFrom(ark) != nil {
+		if !bytes.Equal(crl.RawIssuer, ark.RawSubject) || crl.SignatureAlgorithm != x509.SHA384WithRSAPSS || crl.CheckSignatureFrom(ark) != nil {
 			out.err = join(out.err, fmt.Errorf("a revocation list is not signed by %s", certName(ark)))
 			continue
 		}
@@ -64,17 +78,18 @@ func (v *revocations) judge(c *chain) revocation {
 		out.err = join(out.err, checkNotRevoked(crl, c.ca.cert))
 		out.err = join(out.err, checkNotRevoked(crl, c.cert))
 	}
+	if out.best != nil {
+		out.seen = fmt.Sprintf("not on the list of %s%s", stamp(out.best.ThisUpdate), v.from)
+	}
 	return out
 }
 
 // current judges the newest list's age. Grace allows it to be stale by that long.
 func (r *revocation) current(at time.Time, grace time.Duration) (seen string, err error) {
 	crl := r.best
-	if crl == nil {
-		return "", nil
-	}
-	seen = fmt.Sprintf("not on the list of %s%s", stamp(crl.ThisUpdate), r.from)
+	seen = r.seen
 	switch {
+	case crl == nil:
 	case crl.NextUpdate.IsZero():
 		return seen, errors.New("the revocation list does not say when the next one comes")
 	case at.Before(crl.ThisUpdate):

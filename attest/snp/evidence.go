@@ -16,6 +16,7 @@ type Evidence struct {
 	Certs  [][]byte // DER or PEM
 	CRLs   [][]byte // DER
 
+	carried  []byte // the bytes that Certs and CRLs were cut out of
 	form     string // the container, for people
 	note     string // what was ignored, for people
 	reserved error  // reserved bits that are not as they should be
@@ -127,12 +128,14 @@ func (e *Evidence) readTable(rest []byte) {
 		e.note = fmt.Sprintf("%d zero bytes after its end ignored", len(rest))
 		return
 	}
-	entries, err := ParseCertTable(rest)
+	var buf [maxEntries]CertEntry
+	entries, err := parseCertTable(rest, buf[:0])
 	if err != nil {
 		e.note = fmt.Sprintf("%d bytes after its end ignored (%v)", len(rest), err)
 		return
 	}
-	e.form = formExtended
+	e.form, e.carried = formExtended, rest
+	e.Certs = make([][]byte, 0, len(entries))
 	unknown := 0
 	for i := range entries {
 		if !e.add(entries[i].Kind, entries[i].Data) {

@@ -171,10 +171,10 @@ var everReserved = [...][2]int{{0x4c, 0x50}, {0x18b, 0x1a0}, {0x1eb, 0x1ec}, {0x
 
 // checkReserved judges what the manual fixes for the report's version.
 func checkReserved(raw []byte, r *Report) error {
-	var errs []error
+	var err error
 	zero := func(from, to int) {
 		if !allZero(raw[from:to]) {
-			errs = append(errs, fmt.Errorf("reserved bytes %#x to %#x are not zero", from, to-1))
+			err = join(err, fmt.Errorf("reserved bytes %#x to %#x are not zero", from, to-1))
 		}
 	}
 	for _, at := range everReserved {
@@ -189,16 +189,18 @@ func checkReserved(raw []byte, r *Report) error {
 	// The numbers are 48 bytes long; the manual zero-extends them to 72.
 	zero(SignedSize+48, SignedSize+72)
 	zero(SignedSize+72+48, SignedSize+144)
-	errs = append(errs, r.Policy.check(r.Version), r.PlatformInfo.check(r.Version), r.KeyInfo.check())
+	err = join(err, r.Policy.check(r.Version))
+	err = join(err, r.PlatformInfo.check(r.Version))
+	err = join(err, r.KeyInfo.check())
 	if r.Version >= 3 {
 		p := r.Product()
 		if p == "" {
-			errs = append(errs, fmt.Errorf("CPUID family %#x, model %#x is no product with SEV-SNP that is known", r.Family, r.Model))
+			err = join(err, fmt.Errorf("CPUID family %#x, model %#x is no product with SEV-SNP that is known", r.Family, r.Model))
 		} else {
-			errs = append(errs, r.checkTCBReserved(p))
+			err = join(err, r.checkTCBReserved(p))
 		}
 	}
-	return errors.Join(errs...)
+	return err
 }
 
 // checkTCBReserved judges the reserved bytes of the four TCB versions.

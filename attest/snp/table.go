@@ -2,7 +2,6 @@ package snp
 
 import (
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 )
@@ -20,17 +19,22 @@ const (
 )
 
 // certGUID returns the 16 bytes that stand for a kind in the table, in the order
-// in which a GUID is written (publ. 56421, MSG_REPORT_REQ; 56860 for the CRL).
+// in which a GUID is written (publ. 56421, MSG_REPORT_REQ; the CRL's after the
+// tools of the virtee project).
 func certGUID(k CertKind) (guid [16]byte, known bool) {
-	text := map[CertKind]string{
-		CertVCEK: "63da758de6644564adc5f4b93be8accd",
-		CertVLEK: "a8074bc2a25a483eaae639c045a0b8a1",
-		CertASK:  "4ab7b379bbac4fe4a02f05aef327c782",
-		CertARK:  "c0b406a4a803495297433fb6014cd0ae",
-		CertCRL:  "92f81bc358114d3d97ffd19f88dc67ea",
-	}[k]
-	n, err := hex.Decode(guid[:], []byte(text))
-	return guid, err == nil && n == len(guid)
+	switch k {
+	case CertVCEK: // 63da758d-e664-4564-adc5-f4b93be8accd
+		return [16]byte{0x63, 0xda, 0x75, 0x8d, 0xe6, 0x64, 0x45, 0x64, 0xad, 0xc5, 0xf4, 0xb9, 0x3b, 0xe8, 0xac, 0xcd}, true
+	case CertVLEK: // a8074bc2-a25a-483e-aae6-39c045a0b8a1
+		return [16]byte{0xa8, 0x07, 0x4b, 0xc2, 0xa2, 0x5a, 0x48, 0x3e, 0xaa, 0xe6, 0x39, 0xc0, 0x45, 0xa0, 0xb8, 0xa1}, true
+	case CertASK: // 4ab7b379-bbac-4fe4-a02f-05aef327c782
+		return [16]byte{0x4a, 0xb7, 0xb3, 0x79, 0xbb, 0xac, 0x4f, 0xe4, 0xa0, 0x2f, 0x05, 0xae, 0xf3, 0x27, 0xc7, 0x82}, true
+	case CertARK: // c0b406a4-a803-4952-9743-3fb6014cd0ae
+		return [16]byte{0xc0, 0xb4, 0x06, 0xa4, 0xa8, 0x03, 0x49, 0x52, 0x97, 0x43, 0x3f, 0xb6, 0x01, 0x4c, 0xd0, 0xae}, true
+	case CertCRL: // 92f81bc3-5811-4d3d-97ff-d19f88dc67ea
+		return [16]byte{0x92, 0xf8, 0x1b, 0xc3, 0x58, 0x11, 0x4d, 0x3d, 0x97, 0xff, 0xd1, 0x9f, 0x88, 0xdc, 0x67, 0xea}, true
+	}
+	return guid, false
 }
 
 // Limits on a certificate table, in bytes and entries.
@@ -51,16 +55,17 @@ type CertEntry struct {
 // (SNP_GET_EXT_REPORT, or auxblob of configfs-tsm): entries of GUID, offset and
 // length, an entry of zeros, then the data. The data of no two entries overlap.
 // What follows the last of them is ignored.
-func ParseCertTable(raw []byte) ([]CertEntry, error) {
+func ParseCertTable(raw []byte) ([]CertEntry, error) { return parseCertTable(raw, nil) }
+
+// parseCertTable appends to entries, so that a caller can give the room.
+func parseCertTable(raw []byte, entries []CertEntry) ([]CertEntry, error) {
 	if len(raw) > maxTable {
 		return nil, fmt.Errorf("certificate table: %d bytes, at most %d allowed", len(raw), maxTable)
 	}
 	type span struct{ from, to int }
-	var (
-		spans   []span
-		entries []CertEntry
-		at      int
-	)
+	var buf [maxEntries]span
+	spans := buf[:0]
+	at := 0
 	for ; ; at += entrySize {
 		if len(raw)-at < entrySize {
 			return nil, errors.New("certificate table: no entry of zeros at its end")
@@ -97,7 +102,7 @@ func ParseCertTable(raw []byte) ([]CertEntry, error) {
 }
 
 func kindOf(guid [16]byte) CertKind {
-	for _, k := range []CertKind{CertVCEK, CertVLEK, CertASK, CertARK, CertCRL} {
+	for _, k := range [...]CertKind{CertVCEK, CertVLEK, CertASK, CertARK, CertCRL} {
 		if g, _ := certGUID(k); g == guid {
 			return k
 		}

@@ -189,6 +189,7 @@ func trusteeBytes(value, out []byte, at map[string]int) error {
 }
 
 func (e *Evidence) trusteeChain(doc []byte) error {
+	e.carried = doc
 	count, unknown := 0, 0
 	err := eachElement(doc, func(entry []byte) error {
 		if count++; count > maxEntries {

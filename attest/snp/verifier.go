@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"crypto/x509"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync"
@@ -45,8 +44,15 @@ type Verifier struct {
 	crls     *revocations
 	grace    time.Duration
 
+	none  *bundle // of evidence without certificates
 	mu    sync.Mutex
-	known map[[sha256.Size]byte]*bundle
+	known map[bundleID]*bundle
+}
+
+// bundleID names what evidence carries beside its report: the container and its bytes.
+type bundleID struct {
+	form string
+	hash [sha256.Size]byte
 }
 
 // maxKnown bounds the chains of evidence that a Verifier remembers.
@@ -55,7 +61,7 @@ const maxKnown = 1024
 // NewVerifier reads and checks roots and collateral, except for the times in them;
 // o.At is not used. What is wrong with them shows in the rules of each verification.
 func NewVerifier(o Options) *Verifier {
-	v := &Verifier{grace: o.Grace, known: make(map[[sha256.Size]byte]*bundle)}
+	v := &Verifier{grace: o.Grace, none: &bundle{}, known: make(map[bundleID]*bundle)}
 	roots := o.Roots
 	if roots == nil {
 		roots = AMDRoots()
@@ -87,7 +93,7 @@ func NewVerifier(o Options) *Verifier {
 			leaves = append(leaves, cert)
 		}
 	}
-	v.crls = newRevocations(c.CRLs)
+	v.crls = newRevocations(c.CRLs, "")
 	for _, cert := range leaves {
 		leaf := newChain(cert, v.cas)
 		leaf.revocation = v.crls.judge(leaf)
@@ -110,9 +116,9 @@ type bundle struct {
 // bundle checks the certificates that evidence carries, or remembers them.
 func (v *Verifier) bundle(e *Evidence) *bundle {
 	if len(e.Certs) == 0 && len(e.CRLs) == 0 {
-		return &bundle{}
+		return v.none
 	}
-	id := bundleID(e)
+	id := bundleID{e.form, sha256.Sum256(e.carried)}
 	v.mu.Lock()
 	b := v.known[id]
 	v.mu.Unlock()
@@ -130,21 +136,6 @@ func (v *Verifier) bundle(e *Evidence) *bundle {
 	}
 	v.known[id] = b
 	return b
-}
-
-func bundleID(e *Evidence) (id [sha256.Size]byte) {
-	h := sha256.New()
-	var size [5]byte
-	for kind, items := range [...][][]byte{e.Certs, e.CRLs} {
-		for _, item := range items {
-			size[0] = byte(kind)
-			binary.LittleEndian.PutUint32(size[1:], uint32(len(item)))
-			h.Write(size[:])
-			h.Write(item)
-		}
-	}
-	h.Sum(id[:0])
-	return id
 }
 
 func (v *Verifier) newBundle(e *Evidence) *bundle {
@@ -179,8 +170,7 @@ func (v *Verifier) newBundle(e *Evidence) *bundle {
 	// sender could have chosen an older one.
 	lists := v.crls
 	if len(lists.lists) == 0 && lists.err == nil && len(e.CRLs) > 0 {
-		lists = newRevocations(e.CRLs)
-		lists.from = ", which the evidence carries"
+		lists = newRevocations(e.CRLs, ", which the evidence carries")
 	}
 	for _, cert := range leaves {
 		c := newChain(cert, cas)
@@ -213,7 +203,7 @@ func (v *Verifier) pick(r *Report, b *bundle, at time.Time) *chain {
 	var best *chain
 	score := 0
 	consider := func(c *chain, fromEvidence bool) {
-		if c.info == nil && !fromEvidence || c.info != nil && c.info.Key != r.KeyInfo.SigningKey() {
+		if c.info != nil && c.info.Key != r.KeyInfo.SigningKey() {
 			return
 		}
 		s := 0
@@ -246,5 +236,23 @@ func (v *Verifier) pick(r *Report, b *bundle, at time.Time) *chain {
 	for _, c := range v.leaves {
 		consider(c, false)
 	}
+	if best == nil {
+		best = v.onlyOne(r.KeyInfo.SigningKey())
+	}
 	return best
+}
+
+// onlyOne returns the collateral's certificate of a kind of key when it is the
+// only one: it was given for this report, and rules can say why it does not fit.
+func (v *Verifier) onlyOne(key SigningKey) (only *chain) {
+	for _, c := range v.leaves {
+		if c.info.Key != key {
+			continue
+		}
+		if only != nil {
+			return nil
+		}
+		only = c
+	}
+	return only
 }

@@ -18,7 +18,7 @@ const (
 	adviceRoot       = "is this evidence of the platform you expect? Another root is trusted only when it is named"
 	adviceTampered   = "the evidence was changed on its way, or was not made by this platform; ask for fresh evidence"
 	adviceCollateral = "fetch a current revocation list from " + KDS + ", or name the time at which the evidence was judged"
-	adviceOtherCert  = "the host gave a certificate of another chip or of another firmware version; fetch the one for this report"
+	adviceOtherCert  = "the certificate is not the one for this report: "
 )
 
 // Verify checks evidence with the verifier's roots and collateral at a time; see
@@ -79,9 +79,7 @@ func (c *check) run() {
 }
 
 func (c *check) format() {
-	seen := [...]string{
-		2: "version 2, ", 3: "version 3, ", 4: "version 4, ", 5: "version 5, ",
-	}[c.r.Version] + c.e.form
+	seen := "version " + "2345"[c.r.Version-MinVersion:][:1] + ", " + c.e.form
 	if c.e.note != "" {
 		seen += "; " + c.e.note
 	}
@@ -121,53 +119,66 @@ func (c *check) certificate() {
 	c.rule("vcek_chain", "a VCEK or VLEK certificate, signed by its authority, valid at the time", seen, err, adviceTampered)
 }
 
-// noCertificate says where the certificate that is missing can be had.
+// noCertificate says which certificate is missing and where it can be had.
 func (c *check) noCertificate() error {
-	r := c.r
-	key := r.KeyInfo.SigningKey()
+	key := c.r.KeyInfo.SigningKey()
 	if key == None {
-		return &adviceError{errors.New("the report is not signed"), "the host must let its firmware sign reports"}
-	}
-	product := c.product()
-	products := []Product{product}
-	if product == "" { // version 2 does not say: Milan or Genoa
-		products = []Product{Milan, Genoa}
+		return &adviceError{errors.New("the report is not signed"), c.where()}
 	}
 	err := fmt.Errorf("neither evidence nor collateral has the %s certificate for this report", strings.ToUpper(key.String()))
 	if c.v.err != nil {
 		err = fmt.Errorf("%w; the collateral could not be read: %w", err, c.v.err)
 	}
-	var where []string
-	for _, p := range products {
-		if key == VLEK {
-			where = append(where, KDS+VLEKPath(p, r.ReportedTCB))
-			continue
-		}
-		path, pathErr := VCEKPath(p, &r.ChipID, r.ReportedTCB)
-		if pathErr != nil {
-			return &adviceError{err, pathErr.Error() + "; ask the host for an extended report with its certificate table"}
-		}
-		where = append(where, KDS+path)
+	return &adviceError{err, c.where()}
+}
+
+// where says how to get the certificate for the report.
+func (c *check) where() string {
+	r := c.r
+	products := []Product{c.product()}
+	if products[0] == "" { // version 2 does not say: Milan or Genoa
+		products = []Product{Milan, Genoa}
 	}
-	advice := "fetch " + strings.Join(where, " or ")
-	if key == VLEK {
+	var at []string
+	for _, p := range products {
+		switch r.KeyInfo.SigningKey() {
+		case VCEK:
+			path, err := VCEKPath(p, &r.ChipID, r.ReportedTCB)
+			if err != nil {
+				return err.Error() + "; ask the host for an extended report with its certificate table"
+			}
+			at = append(at, KDS+path)
+		case VLEK:
+			at = append(at, KDS+VLEKPath(p, r.ReportedTCB))
+		default:
+			return "the host must let its firmware sign reports with a VCEK or VLEK"
+		}
+	}
+	advice := "fetch " + strings.Join(at, " or ")
+	if r.KeyInfo.SigningKey() == VLEK {
 		advice = "ask the host for an extended report with its certificate table; only the cloud provider can " + advice
 	}
-	return &adviceError{err, advice}
+	return advice
 }
 
 // extensions judges what the certificate says against the report.
 func (c *check) extensions() {
-	var product, chip, tcb error = errNoChain(), errNoChain(), errNoChain()
+	var product, chip, tcb error
 	var productSeen, chipSeen, tcbSeen string
-	if c.chain != nil && c.chain.info != nil {
+	if c.chain == nil || c.chain.info == nil {
+		product, chip, tcb = errNoChain(), errNoChain(), errNoChain()
+	} else {
 		i := c.chain.info
 		product, chip, tcb = i.checkProduct(c.r), i.checkChip(c.r), i.checkTCB(c.r)
 		productSeen, chipSeen, tcbSeen = c.chain.productSeen, c.chain.chipSeen, c.chain.tcbSeen
 	}
-	c.rule("vcek_product", "a certificate for the processor that made the report", productSeen, product, adviceOtherCert)
-	c.rule("vcek_chip_id", "a certificate for the chip that made the report, or for a cloud provider", chipSeen, chip, adviceOtherCert)
-	c.rule("vcek_tcb", "a certificate for the reported TCB", tcbSeen, tcb, adviceOtherCert)
+	advice := ""
+	if product != nil || chip != nil || tcb != nil {
+		advice = adviceOtherCert + c.where()
+	}
+	c.rule("vcek_product", "a certificate for the processor that made the report", productSeen, product, advice)
+	c.rule("vcek_chip_id", "a certificate for the chip that made the report, or for a cloud provider", chipSeen, chip, advice)
+	c.rule("vcek_tcb", "a certificate for the reported TCB", tcbSeen, tcb, advice)
 }
 
 // revocation makes a rule only when there is a list to look in (see notChecked).

@@ -191,6 +191,11 @@ func EditExtension(value []byte, arcs ...int) func(*x509.Certificate) {
 	}
 }
 
+// Critical is an edit that adds a critical extension that nobody knows.
+func Critical(c *x509.Certificate) {
+	c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{Id: amdOID(99), Critical: true, Value: []byte{5, 0}})
+}
+
 func amdOID(arcs ...int) asn1.ObjectIdentifier {
 	return append(asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 3704, 1}, arcs...)
 }

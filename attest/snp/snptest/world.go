@@ -155,6 +155,12 @@ func (l *Line) NewVLEK(csp string, tcb snp.TCBVersion, edit func(*x509.Certifica
 	return l.newLeaf("SEV-VLEK", l.ASVK, exts, l.now.AddDate(1, 0, 0), edit)
 }
 
+// NewVCEKUnder is NewVCEK with another issuer than the line's ASK.
+func (l *Line) NewVCEKUnder(issuer Authority, chipID [64]byte, tcb snp.TCBVersion) *Leaf {
+	other := &Line{Product: l.Product, ASK: issuer, tb: l.tb, now: l.now}
+	return other.NewVCEK(chipID, tcb, nil)
+}
+
 func (l *Line) newLeaf(commonName string, issuer Authority, exts []pkix.Extension, until time.Time, edit func(*x509.Certificate)) *Leaf {
 	key, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 	l.check(err)
