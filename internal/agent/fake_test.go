@@ -54,6 +54,7 @@ type fakeManager struct {
 	reports     int
 	renewals    int
 	enrolments  int
+	nonceCalls  int
 	lastRequest *x509.CertificateRequest
 }
 
@@ -206,7 +207,12 @@ func (m *fakeManager) handler() http.Handler {
 		}
 		var in wire.NonceRequest
 		json.NewDecoder(r.Body).Decode(&in)
-		return wire.NonceReply{Nonce: m.nonce(attest.Purpose(in.Purpose))}, nil
+		m.nonceCalls++
+		out := wire.NonceReply{Nonce: m.nonce(attest.Purpose(in.Purpose))}
+		for range in.Count - 1 {
+			out.More = append(out.More, m.nonce(attest.Purpose(in.Purpose)))
+		}
+		return out, nil
 	})
 	route("POST /v1/nodes/{id}/certificate", func(r *http.Request) (any, *replyError) {
 		if e := m.agentAuth(r); e != nil {

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"hitoku.dev/attest"
 	"hitoku.dev/internal/wire"
 )
 
@@ -31,7 +30,7 @@ func (a *Agent) handleTargetInfo(ctx context.Context) (any, error) {
 	}
 	var nonce []byte
 	err = a.patiently(ctx, func() error {
-		nonce, err = mgr.nonce(ctx, n.NodeID, attest.PurposeAppTLS)
+		nonce, err = a.workloadNonce(ctx, mgr, n.NodeID)
 		return err
 	})
 	if err != nil {

@@ -223,18 +223,6 @@ func (a *Agent) renew(ctx context.Context, n *node, mgr *managerClient) error {
 	return nil
 }
 
-// nonce asks the manager for a single-use nonce.
-func (c *managerClient) nonce(ctx context.Context, nodeID string, p attest.Purpose) ([]byte, error) {
-	var reply wire.NonceReply
-	if err := c.call(ctx, http.MethodPost, "/v1/nodes/"+nodeID+"/nonces", wire.NonceRequest{Purpose: string(p)}, &reply); err != nil {
-		return nil, err
-	}
-	if len(reply.Nonce) != attest.NonceSize {
-		return nil, fmt.Errorf("manager: the nonce has %d bytes, wanted %d", len(reply.Nonce), attest.NonceSize)
-	}
-	return reply.Nonce, nil
-}
-
 // backoff doubles its wait up to a bound, with jitter so that many nodes do not
 // return to a restarted manager at once.
 type backoff struct {
