@@ -46,18 +46,24 @@ var errNothing = errors.New("no evidence in any format that is known here")
 func find(raw []byte) ([]piece, [][]byte, error) {
 	f := &finder{formats: formats(), seen: make(map[[32]byte]bool)}
 	f.look(raw, nil)
+	pieces, err := f.sorted()
+	return pieces, f.logs, err
+}
+
+// sorted returns what was found, the TEE's evidence first, and refuses what is ambiguous.
+func (f *finder) sorted() ([]piece, error) {
 	if f.err != nil {
-		return nil, nil, f.err
+		return nil, f.err
 	}
 	if len(f.pieces) == 0 {
-		return nil, nil, errNothing
+		return nil, errNothing
 	}
 	first := -1
 	for i := range f.pieces {
 		switch {
 		case f.pieces[i].format.device:
 		case first >= 0:
-			return nil, nil, fmt.Errorf("two pieces of evidence, %s and %s: it is not clear which one counts; give one of them",
+			return nil, fmt.Errorf("two pieces of evidence, %s and %s: it is not clear which one counts; give one of them",
 				f.pieces[first].where(), f.pieces[i].where())
 		default:
 			first = i
@@ -66,7 +72,7 @@ func find(raw []byte) ([]piece, [][]byte, error) {
 	if first > 0 {
 		f.pieces[0], f.pieces[first] = f.pieces[first], f.pieces[0]
 	}
-	return f.pieces, f.logs, nil
+	return f.pieces, nil
 }
 
 func (p *piece) where() string {
@@ -132,7 +138,7 @@ func (f *finder) take(p piece) {
 // object looks into the members of a JSON object. A member that stands there twice
 // would let two readers see two things.
 func (f *finder) object(text []byte, within func(string) []string) {
-	if !utf8.Valid(text) {
+	if !utf8.Valid(text) || !json.Valid(text) {
 		return
 	}
 	dec := json.NewDecoder(bytes.NewReader(text))

@@ -6,6 +6,7 @@ import (
 	"hitoku.dev/attest"
 	"hitoku.dev/attest/dcap"
 	"hitoku.dev/attest/eventlog"
+	"hitoku.dev/attest/nitro"
 	"hitoku.dev/attest/snp"
 	"hitoku.dev/attest/tpm"
 )
@@ -28,6 +29,7 @@ func formats() []format {
 		{name: "TPM quote", recognise: tpm.Recognise, verify: verifyTPM, appendLog: tpm.AppendEventLog},
 		{name: "SGX or TDX quote", recognise: dcap.Recognise, verify: verifyDCAP, appendLog: eventlog.AppendTDX},
 		{name: "SEV-SNP report", recognise: snp.Recognise, verify: verifySNP},
+		{name: "Nitro document", recognise: nitro.Recognise, verify: verifyNitro},
 	}
 }
 
@@ -70,6 +72,10 @@ func (o *Options) snpOptions() snp.Options {
 
 func verifySNP(raw []byte, o *Options) (*attest.Result, error) {
 	return snp.Verify(raw, o.snpOptions())
+}
+
+func verifyNitro(raw []byte, o *Options) (*attest.Result, error) {
+	return nitro.Verify(raw, nitro.Options{At: o.At, Roots: o.roots()})
 }
 
 func verifyTPM(raw []byte, o *Options) (*attest.Result, error) {
