@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-tpm/tpm2"
+
 	"hitoku.dev/attest"
 	"hitoku.dev/attest/dcap"
 	"hitoku.dev/attest/eventlog"
@@ -31,7 +33,7 @@ type azure struct {
 }
 
 func newAzure(t testing.TB) *azure {
-	a := &azure{world: newWorld(t), amd: snptest.New(t, now)}
+	a := &azure{world: newWorldOf(t, newRSA(t), tpm2.TPMAlgRSASSA, tpm2.TPMAlgSHA256), amd: snptest.New(t, now)}
 	a.runtime, a.signed = a.runtimeData("HCLAkPub"), a.quote(eventlog.SHA256)
 	return a
 }
@@ -106,9 +108,8 @@ func ints(b []byte) (out []int) {
 }
 
 func (a *azure) options() Options {
-	p := snp.Milan
-	line := a.amd.Line(p)
-	return Options{At: now, AMD: snp.Options{Roots: a.amd.Roots(), Collateral: &snp.Collateral{Certs: [][]byte{line.ASK.Cert.Raw, line.ARK.Cert.Raw}}}}
+	line := a.amd.Line(snp.Milan)
+	return Options{At: now, AMD: snp.Options{Roots: []*x509.Certificate{line.ARK.Cert}, Collateral: &snp.Collateral{Certs: [][]byte{line.ASK.Cert.Raw, line.ARK.Cert.Raw}}}}
 }
 
 func TestAzureSNP(t *testing.T) {

@@ -1,17 +1,19 @@
 package tpm
 
 import (
+	"bytes"
 	"crypto/x509"
 	"encoding/asn1"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
 const (
 	maxCertSize = 16 << 10
-	maxCRL      = 256 << 10
+	maxCRL      = 1 << 20
 )
 
 // Extended key usages of the TCG (TCG EK Credential Profile, section 3.2).
@@ -27,18 +29,14 @@ func parseCert(der []byte) (*x509.Certificate, error) {
 	return x509.ParseCertificate(der)
 }
 
-// parsePool reads certificates that may help to build a chain; what does not parse does not help.
+// parsePool reads certificates that may help to build a chain; what does not parse
+// does not help. Parse has limited those of the evidence, and collateral is the caller's.
 func parsePool(lists ...[][]byte) *x509.CertPool {
 	pool := x509.NewCertPool()
-	n := 0
 	for _, list := range lists {
 		for _, der := range list {
-			if n == 2*maxCerts {
-				return pool
-			}
 			if c, err := parseCert(der); err == nil {
 				pool.AddCert(c)
-				n++
 			}
 		}
 	}
@@ -86,50 +84,59 @@ func checkUse(c *x509.Certificate, want x509.KeyUsage, uses ...asn1.ObjectIdenti
 	return fmt.Errorf("certificate %q was issued for another use than keys of a TPM", c.Subject.CommonName)
 }
 
-// revocation looks the certificates of a chain up in the given lists. It wants a
-// list for the leaf and uses those that there are for the others.
-func (o *Options) revocation(chain []*x509.Certificate) (seen string, err error) {
-	lists := o.Collateral.CRLs
-	if len(lists) > maxCerts {
-		return "", fmt.Errorf("%d CRLs, at most %d allowed", len(lists), maxCerts)
+// errNoCRL says that none of the lists is of the issuer of the leaf.
+var errNoCRL = errors.New("no CRL of the issuer was given")
+
+// revocation looks the certificates of a chain up in the lists of their issuers;
+// lists of others are left alone. The error is errNoCRL when the leaf's issuer has none.
+func (o *Options) revocation(chain []*x509.Certificate) (string, error) {
+	if o.Collateral == nil {
+		return "", errNoCRL
 	}
-	var crls []*x509.RevocationList
-	for i, der := range lists {
+	var clear []string
+	checked := false
+	for n, der := range o.Collateral.CRLs {
 		if len(der) > maxCRL {
-			return "", fmt.Errorf("CRL %d has %d bytes, at most %d allowed", i+1, len(der), maxCRL)
+			return "", fmt.Errorf("CRL %d has %d bytes, at most %d allowed", n+1, len(der), maxCRL)
 		}
 		crl, err := x509.ParseRevocationList(der)
 		if err != nil {
-			return "", fmt.Errorf("CRL %d: %w", i+1, err)
+			return "", fmt.Errorf("CRL %d: %w", n+1, err)
 		}
-		crls = append(crls, crl)
-	}
-	for i, c := range chain[:len(chain)-1] {
-		checked := false
-		for _, crl := range crls {
-			if crl.CheckSignatureFrom(chain[i+1]) != nil {
+		for i, c := range chain[:len(chain)-1] {
+			if !bytes.Equal(crl.RawIssuer, chain[i+1].RawSubject) {
 				continue
 			}
-			stale, err := o.checkWindow(crl)
+			stale, err := o.lookUp(c, chain[i+1], crl)
 			if err != nil {
 				return "", err
 			}
-			for _, e := range crl.RevokedCertificateEntries {
-				if e.SerialNumber.Cmp(c.SerialNumber) == 0 {
-					return "", &adviceError{
-						fmt.Errorf("certificate %q, serial number %x, was revoked at %s", c.Subject.CommonName, c.SerialNumber, stamp(e.RevocationTime)),
-						"do not trust this TPM any more: its issuer has revoked it",
-					}
-				}
-			}
-			checked = true
-			seen += fmt.Sprintf("%q is not among %d revoked%s; ", c.Subject.CommonName, len(crl.RevokedCertificateEntries), stale)
-		}
-		if i == 0 && !checked {
-			return "", fmt.Errorf("no CRL that %q signed", chain[1].Subject.CommonName)
+			clear = append(clear, fmt.Sprintf("%q is not among %d revoked%s", c.Subject.CommonName, len(crl.RevokedCertificateEntries), stale))
+			checked = checked || i == 0
 		}
 	}
-	return seen[:len(seen)-2], nil
+	if !checked {
+		return "", errNoCRL
+	}
+	return strings.Join(clear, "; "), nil
+}
+
+func (o *Options) lookUp(c, issuer *x509.Certificate, crl *x509.RevocationList) (stale string, err error) {
+	if err := crl.CheckSignatureFrom(issuer); err != nil {
+		return "", fmt.Errorf("the CRL of %q is not signed by it: %w", issuer.Subject.CommonName, err)
+	}
+	if stale, err = o.checkWindow(crl); err != nil {
+		return "", err
+	}
+	for _, e := range crl.RevokedCertificateEntries {
+		if e.SerialNumber.Cmp(c.SerialNumber) == 0 {
+			return "", &adviceError{
+				fmt.Errorf("certificate %q, serial number %x, was revoked at %s", c.Subject.CommonName, c.SerialNumber, stamp(e.RevocationTime)),
+				"do not trust this TPM any more: its issuer has revoked it",
+			}
+		}
+	}
+	return stale, nil
 }
 
 func (o *Options) checkWindow(crl *x509.RevocationList) (stale string, err error) {

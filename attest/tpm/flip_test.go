@@ -47,24 +47,32 @@ func TestFlipEveryByte(t *testing.T) {
 	})
 }
 
+// TestFlipEveryByteOfAzure changes the runtime data; attest/snp flips every byte of a report.
 func TestFlipEveryByteOfAzure(t *testing.T) {
 	t.Parallel()
 	a := newAzure(t)
 	report := a.snp(nil)
-	covered := hclHeader + hclHardware + hclRuntime + len(a.runtime)
-	vcek := a.vcek.Raw
-	flipAll(report[:covered], func(i int, flipped []byte) {
-		if i < hclHeader || i >= hclHeader+hclHardware && i < hclHeader+hclHardware+8 {
-			return // headers that nobody signed and that change nothing
-		}
-		if i%7 != 0 && i > hclHeader+16 && i < hclHeader+hclHardware {
-			return // attest/snp flips every byte of a report
-		}
-		raw := a.json(map[string]any{"hcl_report": append(flipped, report[covered:]...), "vcek": vcek})
-		if r, err := Verify(raw, a.options()); err == nil && r.OK() {
-			t.Errorf("byte %d of the HCL report changed, accepted", i)
+	e, err := Parse(a.json(map[string]any{"hcl_report": report, "vcek": a.vcek.Raw}))
+	a.must(err)
+	o := a.options()
+	r, hardware := o.hardware(e.Azure)
+	if !r.OK() {
+		t.Fatalf("the honest report was refused: %v", r.Rules)
+	}
+	begin := hclHeader + hclHardware + 8 // before it are headers that nobody signs
+	flipAll(report[begin:begin+hclRuntime-8+len(a.runtime)], func(i int, flipped []byte) {
+		h, err := ParseHCL(slices.Concat(report[:begin], flipped, report[begin+len(flipped):]))
+		if err == nil && reportData(h, hardware).OK {
+			t.Errorf("byte %d of the runtime data changed, accepted", i)
 		}
 	})
+	for i := hclHeader; i < begin; i += 61 {
+		changed := slices.Clone(report)
+		changed[i] ^= 1
+		if r, err := Verify(a.json(map[string]any{"hcl_report": changed, "vcek": a.vcek.Raw}), o); err == nil && r.OK() && i < begin-8 {
+			t.Errorf("byte %d of the report changed, accepted", i)
+		}
+	}
 }
 
 func TestTruncateEverywhere(t *testing.T) {

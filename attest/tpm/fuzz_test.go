@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"testing"
 
+	"github.com/google/go-tpm/tpm2"
+
 	"hitoku.dev/attest/eventlog"
 )
 
 func FuzzVerify(f *testing.F) {
-	w, e, o := certified(f)
+	_, e, o := certified(f)
 	f.Add(e.protobuf())
 	e.EventLog = []byte("Spec ID")
 	f.Add(e.protobuf())
@@ -17,7 +19,6 @@ func FuzzVerify(f *testing.F) {
 	f.Add(a.json(map[string]any{"hcl_report": report, "vcek": a.vcek.Raw}))
 	f.Add(a.json(map[string]any{"report": ints(report), "td_quote": []int{4, 0, 2}}))
 	f.Add(report)
-	_ = w
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		r, err := Verify(raw, o)
 		if err == nil && !Recognise(raw) {
@@ -30,7 +31,7 @@ func FuzzVerify(f *testing.F) {
 }
 
 func FuzzStructures(f *testing.F) {
-	for _, w := range []*world{newWorld(f)} {
+	for _, w := range []*world{newWorld(f), newWorldOf(f, newRSA(f), tpm2.TPMAlgRSAPSS, tpm2.TPMAlgSHA384)} {
 		q := w.quote(eventlog.SHA256, 0, 7)
 		f.Add(q.Attest)
 		f.Add(q.Signature)

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"slices"
@@ -83,7 +84,7 @@ func TestRefusals(t *testing.T) {
 			e.Quotes[0] = w.quote(eventlog.SHA256)
 		}, []string{"quote_format", "pcr_digest", "pcr_bank"}},
 		"another scheme": {func(w *world, e *Evidence, _ *Options) {
-			w.scheme = tpm2.TPMAlgRSAPSS
+			w.hash = tpm2.TPMAlgSHA384
 			e.Quotes[0] = w.quote(eventlog.SHA256)
 		}, []string{"quote_signature"}},
 		"two nonces": {func(w *world, e *Evidence, _ *Options) {
@@ -175,6 +176,9 @@ func TestAKCertificate(t *testing.T) {
 		}, failed: []string{"ak_revocation"}},
 		"list of another": {change: func(w *world, _ *Evidence, o *Options) {
 			o.Collateral = &Collateral{CRLs: [][]byte{w.crl(w.root, w.rootKey)}}
+		}},
+		"list of an impostor": {change: func(w *world, _ *Evidence, o *Options) {
+			o.Collateral = &Collateral{CRLs: [][]byte{w.crl(w.ca, newECC(t, elliptic.P256()))}}
 		}, failed: []string{"ak_revocation"}},
 		"list is broken": {change: func(_ *world, _ *Evidence, o *Options) { o.Collateral = &Collateral{CRLs: [][]byte{{1}}} }, failed: []string{"ak_revocation"}},
 		"list is old": {change: func(w *world, _ *Evidence, o *Options) {
@@ -280,4 +284,64 @@ func directoryName() pkix.Extension {
 		panic(err)
 	}
 	return pkix.Extension{Id: oidSubjectAltName(), Critical: true, Value: value}
+}
+
+// booted is evidence with a log of a short start.
+func booted(w *world) *Evidence {
+	u32 := func(v int) []byte { return binary.LittleEndian.AppendUint32(nil, uint32(v)) }
+	spec := slices.Concat([]byte("Spec ID Event03\x00"), u32(0), []byte{0, 2, 0, 2}, u32(2), []byte{4, 0, 20, 0, 0x0b, 0, 32, 0, 0})
+	log := slices.Concat(u32(0), u32(3), make([]byte, 20), u32(len(spec)), spec)
+	for i := range 8 {
+		log = slices.Concat(log, u32(i), u32(4), u32(2))
+		for _, bank := range []eventlog.Alg{eventlog.SHA1, eventlog.SHA256} {
+			digest := sumOf(bank, make([]byte, 4))
+			log = slices.Concat(log, []byte{byte(bank), 0}, digest)
+			w.pcrs[bank][i] = sumOf(bank, slices.Concat(make([]byte, bank.Size()), digest))
+		}
+		log = slices.Concat(log, u32(4), u32(0))
+	}
+	e := w.evidence(eventlog.SHA1, eventlog.SHA256)
+	e.EventLog = log
+	return e
+}
+
+func TestEventLog(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	e := booted(w)
+	r, err := Verify(e.protobuf(), w.pinned())
+	if err != nil || !r.OK() || r.Claims.Facts[eventlog.FactSeparators] != "complete" {
+		t.Fatalf("%v %+v", err, r)
+	}
+	flipAll(e.EventLog, func(i int, flipped []byte) {
+		changed := *e
+		changed.EventLog = flipped
+		r, err := VerifyEvidence(&changed, w.pinned())
+		w.must(err)
+		if r.OK() && r.Claims.Facts[eventlog.FactSeparators] != "complete" {
+			t.Errorf("byte %d of the log changed a fact", i)
+		}
+	})
+	// The digests of the weaker bank were signed as well.
+	weak := *e
+	weak.EventLog = slices.Clone(e.EventLog)
+	weak.EventLog[len(weak.EventLog)-8-32-2-1] ^= 1 // the last SHA-1 digest
+	if failed := w.failed(&weak, w.pinned()); !slices.Equal(failed, []string{eventlog.RuleReplay}) {
+		t.Errorf("failed %v", failed)
+	}
+	// The same log beside the evidence.
+	beside := *e
+	beside.EventLog = nil
+	r, err = VerifyEvidence(&beside, w.pinned())
+	w.must(err)
+	l, err := eventlog.Parse(e.EventLog)
+	AppendEventLog(r, l, err)
+	if !r.OK() || r.Claims.Facts[eventlog.FactSeparators] != "complete" {
+		t.Errorf("%+v", r)
+	}
+	r.Claims.Measurements["pcr3"] = r.Claims.Measurements["pcr8"]
+	AppendEventLog(r, l, nil)
+	if r.OK() {
+		t.Error("a log of other registers was accepted")
+	}
 }
