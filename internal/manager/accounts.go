@@ -124,7 +124,7 @@ func accountInfo(acct *store.Account, ms *store.Membership) wire.Account {
 // Accounts lists the accounts that the actor is a member of, or invited to. With
 // system set, a system administrator gets all.
 func (m *Manager) Accounts(ctx context.Context, a Actor, l ListOptions, system bool) (*wire.List[wire.Account], error) {
-	q, err := l.query(columns{"name": "name", "created_at": "created_at", "acct_id": "id"}, "name")
+	q, err := l.query(columns{"name": "name", "created_at": "created_at", "acct_id": "id"}, columns{"name": "name", "acct_id": "id"}, "name")
 	if err != nil {
 		return nil, err
 	}

@@ -287,7 +287,8 @@ func (m *Manager) Apps(ctx context.Context, a Actor, l ListOptions, f AppFilter)
 	if err := a.may(store.Reader); err != nil {
 		return nil, err
 	}
-	q, err := l.query(columns{"name": "name", "description": "description", "created_at": "created_at", "updated_at": "updated_at", "app_id": "id"}, "name", "description")
+	q, err := l.query(columns{"name": "name", "description": "description", "created_at": "created_at", "updated_at": "updated_at", "app_id": "id"},
+		columns{"name": "name", "app_id": "id"}, "name", "description")
 	if err != nil {
 		return nil, err
 	}

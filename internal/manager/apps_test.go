@@ -287,7 +287,7 @@ func FuzzListOptions(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, sort string) {
-		q, err := ListOptions{SortBy: sort}.query(columns{"name": "n", "created_at": "c"})
+		q, err := ListOptions{SortBy: sort}.query(columns{"name": "n", "created_at": "c"}, nil)
 		if err != nil {
 			return
 		}

@@ -53,6 +53,7 @@ func (m *Manager) Builds(ctx context.Context, a Actor, l ListOptions, f BuildFil
 		return nil, err
 	}
 	q, err := l.query(columns{"created_at": "created_at", "updated_at": "updated_at", "docker_image_name": "docker_name", "docker_version": "docker_version", "mrenclave": "mrenclave", "mrsigner": "mrsigner", "status": "status", "build_id": "id"},
+		columns{"build_id": "id", "app_id": "app_id", "docker_image_name": "docker_name", "docker_version": "docker_version", "mrenclave": "mrenclave", "mrsigner": "mrsigner", "status": "status"},
 		"docker_name", "docker_version", "mrenclave", "mrsigner", "measurements")
 	if err != nil {
 		return nil, err

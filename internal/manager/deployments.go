@@ -46,7 +46,7 @@ func (m *Manager) Deployments(ctx context.Context, a Actor, build string, l List
 	if err := a.may(store.Reader); err != nil {
 		return nil, err
 	}
-	q, err := l.query(columns{"created_at": "created_at", "status": "status"})
+	q, err := l.query(columns{"created_at": "created_at", "status": "status"}, columns{"status": "status"})
 	if err != nil {
 		return nil, err
 	}

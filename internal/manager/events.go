@@ -17,7 +17,8 @@ func (m *Manager) AuditEvents(ctx context.Context, a Actor, l ListOptions, actio
 			return nil, err
 		}
 	}
-	q, err := l.query(columns{"timestamp": "seq", "severity": "severity", "action_type": "action_type", "actor_type": "actor_type", "user_name": "user_name"}, "description", "user_name", "app_name", "node_name", "code")
+	q, err := l.query(columns{"timestamp": "seq", "severity": "severity", "action_type": "action_type", "actor_type": "actor_type", "user_name": "user_name"},
+		columns{"severity": "severity", "action_type": "action_type", "actor_type": "actor_type"}, "description", "user_name", "app_name", "node_name", "code")
 	if err != nil {
 		return nil, err
 	}

@@ -16,14 +16,16 @@ type ListOptions struct {
 	Limit, Offset int    // Limit 0 means as many as one reply holds
 	SortBy        string // "key1:ASC,key2:DESC"
 	AllSearch     string // matched against the fields that people read
+	Filter        string // JSON object: key to value, or to list of values; see filter
 }
 
 // columns says which column of the store a published key stands for.
 type columns map[string]string
 
 // query turns list options into a query. sortable names the keys that may be
-// sorted by, searched the columns that AllSearch looks into.
-func (l ListOptions) query(sortable columns, searched ...string) (store.Query, error) {
+// sorted by, filterable those that Filter may hold, searched the columns that
+// AllSearch looks into.
+func (l ListOptions) query(sortable, filterable columns, searched ...string) (store.Query, error) {
 	q := store.Query{Limit: l.Limit, Offset: l.Offset}
 	if l.Limit < 0 || l.Offset < 0 {
 		return q, invalid(CodeInvalidValue, "limit and offset must not be negative")
@@ -53,6 +55,13 @@ func (l ListOptions) query(sortable columns, searched ...string) (store.Query, e
 		default:
 			return q, invalid(CodeInvalidValue, "sort_by: direction %q is neither ASC nor DESC", direction)
 		}
+	}
+	if l.Filter != "" {
+		where, err := filter(l.Filter, filterable)
+		if err != nil {
+			return q, err
+		}
+		q.Where = append(q.Where, where...)
 	}
 	return q, nil
 }

@@ -49,7 +49,8 @@ func (m *Manager) Nodes(ctx context.Context, a Actor, l ListOptions, f NodeFilte
 	if err := a.may(store.Reader); err != nil {
 		return nil, err
 	}
-	q, err := l.query(columns{"name": "name", "created_at": "created_at", "status": "status", "status_updated_at": "status_updated_at", "description": "description"}, "name", "description", "ipaddress", "platform_id")
+	q, err := l.query(columns{"name": "name", "created_at": "created_at", "status": "status", "status_updated_at": "status_updated_at", "description": "description", "node_id": "id"},
+		columns{"node_id": "id", "name": "name", "attestation_type": "attestation_type"}, "name", "description", "ipaddress", "platform_id")
 	if err != nil {
 		return nil, err
 	}

@@ -311,7 +311,8 @@ func (m *Manager) Tasks(ctx context.Context, a Actor, l ListOptions, f TaskFilte
 	if err := a.may(store.Reader); err != nil {
 		return nil, err
 	}
-	q, err := l.query(columns{"created_at": "created_at", "status_updated_at": "status_updated_at", "task_type": "type", "status": "status", "requester": "requester_name", "description": "description"}, "requester_name", "description")
+	q, err := l.query(columns{"created_at": "created_at", "status_updated_at": "status_updated_at", "task_type": "type", "status": "status", "requester": "requester_name", "description": "description", "task_id": "id"},
+		columns{"task_id": "id", "task_type": "type", "entity_id": "entity_id", "status": "status"}, "requester_name", "description")
 	if err != nil {
 		return nil, err
 	}

@@ -231,7 +231,8 @@ func (m *Manager) AllUsers(ctx context.Context, a Actor, l ListOptions) (*wire.L
 // Users lists the members of the selected account; for a system administrator
 // who selected none, everybody.
 func (m *Manager) Users(ctx context.Context, a Actor, l ListOptions) (*wire.List[wire.User], error) {
-	q, err := l.query(columns{"user_email": "email", "first_name": "first_name", "last_name": "last_name", "created_at": "created_at", "status": "status"}, "email", "first_name", "last_name")
+	q, err := l.query(columns{"user_email": "email", "first_name": "first_name", "last_name": "last_name", "created_at": "created_at", "status": "status"},
+		columns{"user_id": "id", "user_email": "email", "status": "status"}, "email", "first_name", "last_name")
 	if err != nil {
 		return nil, err
 	}
