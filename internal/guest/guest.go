@@ -283,7 +283,7 @@ func (g *guest) prepare(ctx context.Context) (*launch, error) {
 }
 
 func (g *guest) openFronts(ctx context.Context) ([]*front, error) {
-	owner := &ownership{proc: g.Proc, self: os.Getpid()}
+	owner := &ownership{proc: g.Proc, self: os.Getpid(), user: g.image.manifest.Exec.UID}
 	var fronts []*front
 	for _, f := range g.image.manifest.Fronts {
 		opened, err := openFront(ctx, f, g.keepers[0].tls.Load, owner.check, g.Log)

@@ -101,7 +101,7 @@ func TestOwnership(t *testing.T) {
 	must(t, err)
 	defer l.Close()
 	port := l.Addr().(*net.TCPAddr).Port
-	own := &ownership{proc: "/proc", self: os.Getppid()}
+	own := &ownership{proc: "/proc", self: os.Getppid(), user: uint32(os.Getuid())}
 	first, err := own.check(port)
 	if err != nil || len(first.inodes) != 1 || first.exposed {
 		t.Fatalf("own listener: %v, %v", first, err)
@@ -110,7 +110,7 @@ func TestOwnership(t *testing.T) {
 		t.Errorf("second time: %v, %v", again, err)
 	}
 	// Seen by a guest that has not started us, the port is squatted.
-	other := &ownership{proc: "/proc", self: os.Getpid()}
+	other := &ownership{proc: "/proc", self: os.Getpid(), user: uint32(os.Getuid())}
 	if inodes, err := other.check(port); err == nil {
 		t.Errorf("a stranger's listener is accepted: %v", inodes)
 	}
@@ -120,6 +120,30 @@ func TestOwnership(t *testing.T) {
 	}
 	if !descendant("/proc", os.Getpid(), os.Getppid()) || descendant("/proc", os.Getppid(), os.Getpid()) {
 		t.Error("descendants are confused")
+	}
+}
+
+// TestOwnershipByUser: what a program's user says where its open files are hidden.
+func TestOwnershipByUser(t *testing.T) {
+	t.Parallel()
+	proc := t.TempDir()
+	write(t, proc+"/9/fd", "a file, so that it cannot be listed", 0o644)
+	hidden := []process{{pid: 9, uids: [4]uint32{33, 33, 33, 33}}}
+	for _, tc := range []struct {
+		name      string
+		owner     uint32
+		processes []process
+		says      string
+	}{
+		{"of the process", 33, hidden, ""},
+		{"bound before the program became another user", 5, hidden, ""},
+		{"of a stranger", 6, hidden, "belongs to user 6; the program was started as user 5"},
+		{"of the start's user, and nobody is left who could hold it", 5, nil, "in none of the program's processes"},
+	} {
+		err := (&ownership{proc: proc, user: 5}).belongs(listener{uid: tc.owner, inode: 7}, tc.processes)
+		if tc.says == "" != (err == nil) || err != nil && !strings.Contains(err.Error(), tc.says) {
+			t.Errorf("%s: %v", tc.name, err)
+		}
 	}
 }
 

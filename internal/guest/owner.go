@@ -24,14 +24,18 @@ type portOwner struct {
 type ownership struct {
 	proc string
 	self int // the guest's process id: the program and its children descend from it
+	// user is whom the program was started as. One that binds its port and then becomes
+	// somebody else (lighttpd) leaves a socket of this user and no process.
+	user uint32
 
 	mu    sync.Mutex
 	known map[uint64]bool // inodes of sockets that were found to be the program's; a socket's inode and owner do not change
 }
 
 // check returns the sockets behind port when all of them belong to the program.
-// A socket belongs to it when its owner is the user of one of its processes and
-// it is open in one of them, as far as the kernel lets this process see that.
+// A socket belongs to it when its owner is the user that the program was started
+// as, or that of one of its processes, and it is open in one of them, as far as
+// the kernel lets this process see that.
 func (o *ownership) check(port int) (portOwner, error) {
 	listeners, err := listenersOn(o.proc, port)
 	if err != nil {
@@ -89,8 +93,8 @@ func (o *ownership) remember(inodes []uint64) {
 }
 
 func (o *ownership) belongs(l listener, processes []process) error {
-	if !slices.ContainsFunc(processes, func(p process) bool { return slices.Contains(p.uids[:], l.uid) }) {
-		return fmt.Errorf("the listening socket belongs to user %d, which none of the program's processes is", l.uid)
+	if l.uid != o.user && !slices.ContainsFunc(processes, func(p process) bool { return slices.Contains(p.uids[:], l.uid) }) {
+		return fmt.Errorf("the listening socket belongs to user %[1]d; the program was started as user %[2]d, and none of its processes is user %[1]d", l.uid, o.user)
 	}
 	hidden := false
 	for _, p := range processes {
