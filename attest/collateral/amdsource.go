@@ -35,6 +35,20 @@ func (s *Source) SNP(ctx context.Context, evidence []byte) (*snp.Collateral, err
 	return c, err
 }
 
+// Product gets what every report of a product that one kind of key signed needs:
+// the intermediate with its root, and the revocation list. It returns what it
+// has, like [Source.Platform].
+func (s *Source) Product(ctx context.Context, p snp.Product, k snp.SigningKey) ([]*Document, error) {
+	root := rootOf(p, s.o.AMD)
+	if root == nil {
+		return nil, fmt.Errorf("no trusted root of AMD's product %s was given", p)
+	}
+	return together(
+		func() (*Document, error) { return s.amdChain(ctx, p, k, root) },
+		func() (*Document, error) { return s.get(ctx, s.wantAMDCRL(p, k, root)) },
+	)
+}
+
 func (s *Source) product(ctx context.Context, p snp.Product, key snp.SigningKey, r *snp.Report, leaf bool) (*snp.Collateral, error) {
 	c := new(snp.Collateral)
 	root := rootOf(p, s.o.AMD)

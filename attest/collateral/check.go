@@ -2,10 +2,12 @@ package collateral
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"hitoku.dev/attest"
@@ -54,6 +56,13 @@ func (b *Bundle) Inspect(roots []*x509.Certificate, at time.Time) []Entry {
 		out[i] = e
 	}
 	return out
+}
+
+// SortEntries sorts by kind, subject, evaluation number and date.
+func SortEntries(list []Entry) {
+	slices.SortStableFunc(list, func(a, b Entry) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Subject, b.Subject), cmp.Compare(a.Evaluation, b.Evaluation), cmp.Compare(a.Choice, b.Choice), a.Issued.Compare(b.Issued))
+	})
 }
 
 // verification is what was found when a document was verified under a root.

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -173,7 +174,9 @@ func newRequest(base, path string, query url.Values) (*request, error) {
 	if err != nil {
 		return nil, err
 	}
-	u = u.JoinPath(path)
+	if path != "" {
+		u.Path = strings.TrimSuffix(u.Path, "/") + "/" + path
+	}
 	u.RawQuery = query.Encode()
 	return &request{url: u, header: http.Header{}, limit: maxDocument}, nil
 }

@@ -1,6 +1,7 @@
 package collateral
 
 import (
+	"bytes"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -41,9 +42,15 @@ func (b *Bundle) Verified(roots []*x509.Certificate, at time.Time) ([]*Document,
 	return out, nil
 }
 
-// verifiedBy returns the document with what verified it.
+// verifiedBy returns the document with what verified it. The root itself is left
+// out of its chain: who reads the document must have it from elsewhere.
 func (d *Document) verifiedBy(v *verification, chain [][]byte) *Document {
 	c := *d
-	c.Chain, c.Root, c.by = chain, rootHash(v.root), v
+	c.Chain, c.Root, c.by = nil, rootHash(v.root), v
+	for _, der := range chain {
+		if cert, err := x509.ParseCertificate(der); err == nil && !bytes.Equal(cert.RawSubject, cert.RawIssuer) {
+			c.Chain = append(c.Chain, der)
+		}
+	}
 	return &c
 }

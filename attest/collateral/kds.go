@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"net/url"
+	"strings"
 
 	"hitoku.dev/attest/snp"
 )
@@ -16,7 +17,7 @@ func (c *Client) kds(ctx context.Context, path string) (*request, *answer, error
 	if err != nil {
 		return nil, nil, err
 	}
-	r, err := newRequest(c.o.KDS, u.Path, u.Query())
+	r, err := newRequest(c.o.KDS, strings.TrimPrefix(u.Path, "/"), u.Query())
 	if err != nil {
 		return nil, nil, err
 	}

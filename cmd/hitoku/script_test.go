@@ -38,6 +38,7 @@ func TestMain(m *testing.M) {
 //	json [FILE] [PATH==VALUE…]   … and PATH finds VALUE; "len" is the length of a list
 //	exits CODE COMMAND…          run a command that ends with this exit code
 //	await FILE                   wait until a file is there
+//	makers [fail…]               start a made-up Intel and AMD; see startMakers
 //	install DIR                  put hitoku into a folder
 func TestScripts(t *testing.T) {
 	t.Parallel()
@@ -56,6 +57,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"mkimage": makeImage, "mkguest": makeGuest, "manager": startManager, "json": readJSON, "exits": exits, "await": await, "install": install,
+			"makers": startMakers(t),
 			"envsub": func(ts *testscript.TestScript, _ bool, args []string) {
 				text := os.Expand(ts.ReadFile(args[0]), ts.Getenv)
 				ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
