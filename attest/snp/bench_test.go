@@ -39,7 +39,7 @@ func signatureDER(tb testing.TB, raw []byte) []byte {
 
 // BenchmarkVerify is a report whose chain is remembered, beside the least possible.
 func BenchmarkVerify(b *testing.B) {
-	w := snptest.New(b, now)
+	w := world()
 	report := w.Report(snp.Milan, 3)
 	bare, extended := w.Sign(report), w.SignExtended(report)
 	v := snp.NewVerifier(options(w, w.Collateral(report)))

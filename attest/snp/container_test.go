@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"hitoku.dev/attest/snp"
-	"hitoku.dev/attest/snp/snptest"
 )
 
 func tsmJSON(t testing.TB, out, aux []byte) []byte {
@@ -23,7 +22,7 @@ func tsmJSON(t testing.TB, out, aux []byte) []byte {
 
 func TestContainers(t *testing.T) {
 	t.Parallel()
-	w := snptest.New(t, now)
+	w := world()
 	for _, p := range snp.Products() {
 		for version := uint32(3); version <= snp.MaxVersion; version++ {
 			report := w.Report(p, version)
@@ -72,7 +71,7 @@ func TestContainers(t *testing.T) {
 
 func TestNotRecognised(t *testing.T) {
 	t.Parallel()
-	w := snptest.New(t, now)
+	w := world()
 	bare := w.Sign(w.Report(snp.Milan, 3))
 	edit := func(at int, v byte) []byte {
 		raw := slices.Clone(bare)
@@ -98,7 +97,7 @@ func TestNotRecognised(t *testing.T) {
 // TestBadJSON refuses what is ambiguous or not of the form, without a rule: these bytes are no evidence.
 func TestBadJSON(t *testing.T) {
 	t.Parallel()
-	w := snptest.New(t, now)
+	w := world()
 	report := w.Report(snp.Genoa, 3)
 	bare := w.Sign(report)
 	good := string(trusteeJSON(t, bare, snp.CertVCEK, w.Leaf(report).Cert.Raw))

@@ -10,7 +10,7 @@ import (
 
 func TestFlipEveryByteOfReport(t *testing.T) {
 	t.Parallel()
-	w := snptest.New(t, now)
+	w := world()
 	for _, tc := range []struct {
 		p       snp.Product
 		version uint32
@@ -37,7 +37,7 @@ func TestFlipEveryByteOfReport(t *testing.T) {
 // report, and each one beside it, also those that the verifier could do without.
 func TestFlipEveryByteOfCertificates(t *testing.T) {
 	t.Parallel()
-	w := snptest.New(t, now)
+	w := world()
 	report := w.Report(snp.Turin, 5)
 	l := w.Line(snp.Turin)
 	bare := w.Sign(report)
@@ -85,7 +85,7 @@ func TestFlipEveryByteOfCertificates(t *testing.T) {
 
 func TestTruncateEverywhere(t *testing.T) {
 	t.Parallel()
-	w := snptest.New(t, now)
+	w := world()
 	report := w.Report(snp.Milan, 3)
 	extended := w.SignExtended(report)
 	v := snp.NewVerifier(options(w, nil))

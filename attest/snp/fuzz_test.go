@@ -11,7 +11,7 @@ import (
 
 // FuzzVerify gives evidence in every container to a verifier that trusts the test world.
 func FuzzVerify(f *testing.F) {
-	w := snptest.New(f, now)
+	w := world()
 	for _, report := range []*snp.Report{w.Report(snp.Milan, 2), snptest.Masked(w.Report(snp.Genoa, 3)), w.Report(snp.Turin, 5)} {
 		raw := w.Sign(report)
 		f.Add(raw)
@@ -74,7 +74,7 @@ func FuzzCertTable(f *testing.F) {
 
 // FuzzCollateral reads certificates and revocation lists, beside an honest report.
 func FuzzCollateral(f *testing.F) {
-	w := snptest.New(f, now)
+	w := world()
 	report := w.Report(snp.Turin, 5)
 	raw, roots := w.Sign(report), w.Roots()
 	l := w.Line(snp.Turin)

@@ -5,15 +5,29 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
 	"hitoku.dev/attest/snp"
+	"hitoku.dev/attest/snp/snptest"
 )
 
 // now is the time at which the test world is valid.
 var now = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
+
+// world is the made-up AMD that all tests share, since its keys take a while to
+// make. Nothing in it changes; what a test needs otherwise it makes anew.
+var world = sync.OnceValue(func() *snptest.World { return snptest.New(lasting{}, now) })
+
+// lasting stands for a test that does not end.
+type lasting struct{ testing.TB }
+
+func (lasting) Helper() {}
+
+func (lasting) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
 
 func parseDER(t testing.TB, der []byte) *x509.Certificate {
 	t.Helper()

@@ -7,13 +7,12 @@ import (
 	"testing"
 
 	"hitoku.dev/attest/snp"
-	"hitoku.dev/attest/snp/snptest"
 )
 
 // TestMemoryOfHostileInput allocates at most 1 MiB for anything. It counts what
 // the whole program allocates, so it does not run beside other tests.
 func TestMemoryOfHostileInput(t *testing.T) {
-	w := snptest.New(t, now)
+	w := world()
 	report := w.Report(snp.Milan, 3)
 	bare, good := w.Sign(report), w.Leaf(report).Cert.Raw
 	junk := bytes.Repeat([]byte{0x30, 0x82, 0x0f, 0xfc}, 1024)
@@ -64,7 +63,7 @@ func TestMemoryOfHostileInput(t *testing.T) {
 // TestAllocations holds the cost of a report with a remembered chain beside the
 // signature check of the standard library.
 func TestAllocations(t *testing.T) {
-	w := snptest.New(t, now)
+	w := world()
 	report := w.Report(snp.Turin, 5)
 	for name, raw := range map[string][]byte{"bare": w.Sign(report), "extended": w.SignExtended(report)} {
 		v := snp.NewVerifier(options(w, w.Collateral(report)))
