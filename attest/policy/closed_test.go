@@ -70,6 +70,7 @@ func TestClosed(t *testing.T) {
 		"status not known":      {claims: func(c *attest.Claims) { c.TCB.Overall = "" }, failed: []string{"tcb_status"}, stays: true},
 		"SNP needs no status":   {claims: func(c *attest.Claims) { c.TEE, c.TCB.Overall = attest.SEVSNP, "" }, policy: func(p *Policy) { p.TEEs = []attest.TEE{attest.SEVSNP} }},
 		"advisory":              {claims: func(c *attest.Claims) { c.TCB.Advisories = append(c.TCB.Advisories, "INTEL-SA-2") }, failed: []string{"advisories"}},
+		"advisory of a part":    {claims: func(c *attest.Claims) { c.Facts["qe_advisories"] = "INTEL-SA-1 INTEL-SA-3" }, failed: []string{"advisories"}},
 		"evaluation":            {claims: func(c *attest.Claims) { c.TCBEvaluation = 16 }, failed: []string{"tcb_evaluation"}},
 		"date of the level":     {claims: func(c *attest.Claims) { c.TCBDate = c.TCBDate.Add(-1) }, failed: []string{"tcb_date"}},
 		"no date of the level":  {claims: func(c *attest.Claims) { c.TCBDate = time.Time{} }, failed: []string{"tcb_date"}, stays: true},

@@ -115,13 +115,27 @@ func (p *Policy) advisories(c *attest.Claims) attest.Rule {
 		wanted = "no advisory but " + strings.Join(p.Advisories, ", ")
 	}
 	extra := p.untolerated(c)
-	seen := listOr(c.TCB.Advisories, "none")
+	seen := listOr(known(c), "none")
 	return rule("advisories", wanted, seen, len(extra) == 0, "read "+strings.Join(extra, ", ")+"; update the platform, or tolerate by name in `tcb.advisories`")
+}
+
+// known returns every advisory that the claims name: of the platform, and of the parts
+// whose advisories attest/dcap tells as facts.
+func known(c *attest.Claims) []string {
+	out := slices.Clone(c.TCB.Advisories)
+	for _, fact := range []string{"tdx_module_advisories", "qe_advisories"} {
+		for _, a := range strings.Fields(c.Facts[fact]) {
+			if !slices.Contains(out, a) {
+				out = append(out, a)
+			}
+		}
+	}
+	return out
 }
 
 func (p *Policy) untolerated(c *attest.Claims) []string {
 	var extra []string
-	for _, a := range c.TCB.Advisories {
+	for _, a := range known(c) {
 		if !slices.Contains(p.Advisories, a) {
 			extra = append(extra, a)
 		}

@@ -223,7 +223,7 @@ var (
 	word     = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 	register = regexp.MustCompile(`^[a-z][a-z0-9_]{0,63}$`)
 	hexWord  = regexp.MustCompile(`^[0-9a-f]{2,256}$`)
-	printed  = regexp.MustCompile(`^[\x20-\x7e]{1,256}$`)
+	printed  = regexp.MustCompile(`^[\x20-\x7e]{1,4096}$`)
 )
 
 // registers reads values by the names of registers.
