@@ -55,7 +55,7 @@ type bank struct {
 // Event is one entry of a log. Nothing in it but the digests and the register is
 // covered by a replay.
 type Event struct {
-	// Register is the PCR, or in a CC event log the measurement register: 0 is MRTD, 1 to 4 are RTMR0 to 3.
+	// Register is the PCR (-1 for a remark on none), or in a CC event log the measurement register: 0 is MRTD, 1 to 4 are RTMR0 to 3.
 	Register int
 	Type     uint32 // EV_… of the TCG profile; 0x08000001 marks dstack's own
 	Data     []byte

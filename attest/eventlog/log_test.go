@@ -130,6 +130,17 @@ func TestPadding(t *testing.T) {
 	}
 }
 
+func TestRemarkOnNoRegister(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, SHA256).separator(0).note(-1, []byte("Trust point"))
+	if facts := w.facts(SHA256); facts == nil {
+		t.Error("refused")
+	}
+	if _, err := Parse(newWorld(t, SHA256).extend(-1, evAction, nil).raw()); err == nil {
+		t.Error("an event for no register was accepted")
+	}
+}
+
 func TestMatch(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, SHA256).boot(1)

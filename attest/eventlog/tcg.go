@@ -56,6 +56,7 @@ const (
 	legacyHeader   = 4 + 4 + 20 + 4 // register, type, SHA-1, size of the data
 	specSignature  = "Spec ID Event03\x00"
 	localityMarker = "StartupLocality\x00"
+	noRegister     = 0xffffffff
 )
 
 // isAgile looks for the header event of a crypto-agile log (TCG PC Client
@@ -201,12 +202,14 @@ func (l *Log) nextTCG(c *cursor, agile bool) (e Event, err error) {
 	if err != nil {
 		return e, err
 	}
-	if register > maxRegister {
-		return e, fmt.Errorf("register %d, at most %d", register, maxRegister)
-	}
-	e.Register = int(register)
 	if e.Type, err = c.u32(); err != nil {
 		return e, err
+	}
+	e.Register = int(register)
+	if register == noRegister && e.Type == evNoAction { // Windows ends its logs so
+		e.Register = -1
+	} else if register > maxRegister {
+		return e, fmt.Errorf("register %d, at most %d", register, maxRegister)
 	}
 	if agile {
 		e.digests, err = l.readDigests(c)

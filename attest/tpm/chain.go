@@ -2,6 +2,7 @@ package tpm
 
 import (
 	"bytes"
+	"crypto/rsa"
 	"crypto/x509"
 	"encoding/asn1"
 	"errors"
@@ -13,6 +14,7 @@ import (
 
 const (
 	maxCertSize = 16 << 10
+	maxCertKey  = 8192 // bits of RSA; larger ones would only cost time
 	maxCRL      = 1 << 20
 )
 
@@ -26,7 +28,14 @@ func parseCert(der []byte) (*x509.Certificate, error) {
 	if len(der) > maxCertSize {
 		return nil, fmt.Errorf("a certificate of %d bytes, at most %d allowed", len(der), maxCertSize)
 	}
-	return x509.ParseCertificate(der)
+	c, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, err
+	}
+	if key, ok := c.PublicKey.(*rsa.PublicKey); ok && key.N.BitLen() > maxCertKey {
+		return nil, fmt.Errorf("a certificate with an RSA key of %d bits, at most %d allowed", key.N.BitLen(), maxCertKey)
+	}
+	return c, nil
 }
 
 // parsePool reads certificates that may help to build a chain; what does not parse

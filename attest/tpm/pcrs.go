@@ -86,11 +86,18 @@ func (p PCRs) strongest() eventlog.Alg {
 	return best
 }
 
-func (p PCRs) merge(other PCRs) {
+// merge adds values; one that another quote gave differently is an error.
+func (p PCRs) merge(other PCRs) error {
 	for bank, values := range other {
 		if p[bank] == nil {
 			p[bank] = make(map[int][]byte, len(values))
 		}
-		maps.Copy(p[bank], values)
+		for i, v := range values {
+			if old := p[bank][i]; old != nil && !bytes.Equal(old, v) {
+				return fmt.Errorf("PCR %d of %v changed between two quotes", i, bank)
+			}
+			p[bank][i] = v
+		}
 	}
+	return nil
 }

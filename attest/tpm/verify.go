@@ -93,7 +93,7 @@ func (c *check) rule(name, wanted, seen string, err error, advice string) {
 
 // quotes makes one rule of each kind for all quotes: each must hold.
 func (c *check) quotes(e *Evidence) {
-	var format, signature, digest, nonce error
+	var format, signature, digest, together error
 	var schemes, selected []string
 	for i := range e.Quotes {
 		q := &e.Quotes[i]
@@ -108,16 +108,15 @@ func (c *check) quotes(e *Evidence) {
 		}
 		if c.attest == nil {
 			c.attest = a
-		} else if !bytes.Equal(c.attest.ExtraData, a.ExtraData) {
-			nonce = fmt.Errorf("quote %d is over nonce %x, quote 1 over %x", i+1, a.ExtraData, c.attest.ExtraData)
+		} else {
+			together = errors.Join(together, c.attest.sameMoment(a, i+1))
 		}
 		used, err := c.registers(a, q)
-		digest = errors.Join(digest, err)
-		c.used.merge(used)
+		digest = errors.Join(digest, err, c.used.merge(used))
 		selected = append(selected, a.selected())
 	}
-	format = errors.Join(format, nonce)
-	c.rule("quote_format", "quotes that a TPM made itself, all over one nonce", fmt.Sprintf("%d", len(e.Quotes)), format, adviceTampered)
+	format = errors.Join(format, together)
+	c.rule("quote_format", "quotes that a TPM made itself, all over one nonce and in one start of the machine", fmt.Sprintf("%d", len(e.Quotes)), format, adviceTampered)
 	c.rule("quote_signature", "quotes signed by the attestation key", strings.Join(slices.Compact(schemes), ", "), signature, adviceTampered)
 	if digest == nil && c.attest == nil {
 		digest = errors.New("no quote could be read")
@@ -128,6 +127,19 @@ func (c *check) quotes(e *Evidence) {
 		bank = errors.New("no register of SHA-256, SHA-384 or SHA-512 is covered")
 	}
 	c.rule("pcr_bank", "registers of a bank that is stronger than SHA-1", c.banks(), bank, "quote the SHA-256 or SHA-384 bank")
+}
+
+// sameMoment refuses a second quote over another nonce, or from after a restart: the
+// registers of two starts together would be those of a machine that never was.
+func (a *Attest) sameMoment(b *Attest, number int) error {
+	switch {
+	case !bytes.Equal(a.ExtraData, b.ExtraData):
+		return fmt.Errorf("quote %d is over nonce %x, quote 1 over %x", number, b.ExtraData, a.ExtraData)
+	case a.ResetCount != b.ResetCount || a.RestartCount != b.RestartCount:
+		return fmt.Errorf("the machine was started again between quote 1 and quote %d (reset count %d and %d, restart count %d and %d)",
+			number, a.ResetCount, b.ResetCount, a.RestartCount, b.RestartCount)
+	}
+	return nil
 }
 
 func (c *check) signature(q *Quote) (scheme string, err error) {

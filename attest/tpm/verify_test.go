@@ -3,12 +3,15 @@ package tpm
 import (
 	"crypto"
 	"crypto/elliptic"
+	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
+	"maps"
+	"math/big"
 	"slices"
 	"strings"
 	"testing"
@@ -91,6 +94,15 @@ func TestRefusals(t *testing.T) {
 			w.nonce = []byte("another")
 			e.Quotes = append(e.Quotes, w.quote(eventlog.SHA384))
 		}, []string{"quote_format"}},
+		"restart between": {func(w *world, e *Evidence, _ *Options) {
+			w.editAttest = func(a *tpm2.TPMSAttest) { a.ClockInfo.ResetCount++ }
+			e.Quotes = append(e.Quotes, w.quote(eventlog.SHA384))
+		}, []string{"quote_format"}},
+		"register changed between": {func(w *world, e *Evidence, _ *Options) {
+			w.pcrs = PCRs{eventlog.SHA256: maps.Clone(w.pcrs[eventlog.SHA256])}
+			w.pcrs[eventlog.SHA256][7] = sumOf(eventlog.SHA256, nil)
+			e.Quotes = append(e.Quotes, w.quote(eventlog.SHA256, 7))
+		}, []string{"pcr_digest"}},
 		"second quote changed": {func(w *world, e *Evidence, _ *Options) {
 			e.Quotes = append(e.Quotes, w.quote(eventlog.SHA1))
 			e.Quotes[1].Attest[20] ^= 1
@@ -343,5 +355,19 @@ func TestEventLog(t *testing.T) {
 	AppendEventLog(r, l, nil)
 	if r.OK() {
 		t.Error("a log of other registers was accepted")
+	}
+}
+
+func TestHugeKeyInCertificate(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	huge := &rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(1), maxCertKey), E: 65537}
+	huge.N.SetBit(huge.N, 0, 1)
+	c := w.certificate("huge", 9, w.ca, w.caKey, huge, true, nil)
+	if _, err := parseCert(c.Raw); err == nil {
+		t.Error("accepted")
+	}
+	if _, err := parseCert(make([]byte, maxCertSize+1)); err == nil {
+		t.Error("an oversized certificate was read")
 	}
 }
