@@ -18,10 +18,11 @@ import (
 	"hitoku.dev/attest/policy"
 )
 
-// maxFile is the longest policy file in bytes, maxList the longest list in it.
+// maxFile is the longest policy file in bytes, maxList the longest list in it, maxText the longest word.
 const (
 	maxFile = 64 << 10
 	maxList = 1024
+	maxText = 4096
 )
 
 // Parse reads a policy file. Errors name the line, the member and what it wants;
@@ -148,7 +149,7 @@ func (r *reader) words(member string, n *yaml.Node, form *regexp.Regexp, wanted 
 		s, ok := r.scalar(member, n, "", wanted)
 		switch {
 		case !ok:
-		case !form.MatchString(s):
+		case len(s) > maxText || !form.MatchString(s):
 			r.fail(n, "%s: %.64q is not %s", member, s, wanted)
 		case slices.Contains(out, s):
 			r.fail(n, "%s: %.64q stands there twice", member, s)
@@ -223,7 +224,7 @@ var (
 	word     = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 	register = regexp.MustCompile(`^[a-z][a-z0-9_]{0,63}$`)
 	hexWord  = regexp.MustCompile(`^[0-9a-f]{2,256}$`)
-	printed  = regexp.MustCompile(`^[\x20-\x7e]{1,4096}$`)
+	printed  = regexp.MustCompile(`^[\x20-\x7e]+$`)
 )
 
 // registers reads values by the names of registers.
