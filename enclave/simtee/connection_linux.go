@@ -18,6 +18,7 @@ import (
 	"hitoku.dev/attest"
 	"hitoku.dev/enclave"
 	"hitoku.dev/enclave/simtee/internal/proto"
+	"hitoku.dev/measure/workload"
 )
 
 const sendTimeout = 5 * time.Second
@@ -225,9 +226,9 @@ func readManifest(files []*os.File) (measurement [32]byte, guest string, err err
 	if err != nil {
 		return measurement, "", err
 	}
-	if info.Size() > proto.MaxManifest {
+	if info.Size() > workload.MaxSize {
 		return measurement, "", &RefusedError{
-			Rule: "manifest_size", Wanted: fmt.Sprintf("at most %d bytes", proto.MaxManifest), Seen: fmt.Sprint(info.Size()),
+			Rule: "manifest_size", Wanted: fmt.Sprintf("at most %d bytes", workload.MaxSize), Seen: fmt.Sprint(info.Size()),
 		}
 	}
 	h, scanner := sha256.New(), new(manifestScanner)

@@ -35,7 +35,6 @@ const Version = 1
 const (
 	MaxRequest    = 16 << 10
 	MaxReply      = 64 << 10
-	MaxManifest   = 128 << 20
 	ChallengeSize = 32
 )
 
