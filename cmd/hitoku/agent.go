@@ -53,7 +53,7 @@ Environment, where a flag is not given: HITOKU_MANAGER, HITOKU_JOIN_TOKEN,
 HITOKU_JOIN_TOKEN_FILE, HITOKU_AGENT_DATA_DIR, HITOKU_TEE_DIR, HITOKU_NODE_NAME.
 
 Containers reach the agent at the address of the container bridge:
-  docker run -v /run/hitoku/tee:/run/hitoku/tee -e NODE_AGENT_BASE_URL=http://172.17.0.1:9092 IMAGE
+  docker run -v /run/hitoku/tee:/run/hitoku/tee:ro -e NODE_AGENT_BASE_URL=http://172.17.0.1:9092 IMAGE
 "hitoku run IMAGE" does the same.`,
 		Example: `  hitoku agent --manager https://manager.example:8443 --join-token-file token.txt
   hitoku agent status`,

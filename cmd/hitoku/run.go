@@ -34,10 +34,11 @@ func newRunCommand() *cobra.Command {
 		Short: "Run a converted image with Docker, Podman, or a built-in runner",
 		Long: `Run a converted image on this machine, as an operator would with
 
-  docker run -v /run/hitoku/tee:/run/hitoku/tee -e NODE_AGENT_BASE_URL=http://ADDRESS:9092 IMAGE
+  docker run -v /run/hitoku/tee:/run/hitoku/tee:ro -e NODE_AGENT_BASE_URL=http://ADDRESS:9092 IMAGE
 
 where ADDRESS is that of the container bridge, asked from the node agent. --print
-shows the exact command and runs nothing.
+shows the exact command, values of variables too, and runs nothing. -e NAME hands
+over a variable of this shell without showing its value in the list of processes.
 
 Where neither Docker nor Podman is there, a built-in runner starts the image in
 Linux namespaces, with root or without. It is for development: it has no seccomp

@@ -53,15 +53,15 @@ type demo struct {
 	mu    sync.Mutex
 	procs []*process
 
-	closers     []func()
-	registry    string // host:port
-	manager     string // https://host:port
-	pin         string
-	agentURL    string
-	teeDir      string
-	appURL      string
-	measurement string
-	code, token string
+	closers         []func()
+	registry        string // host:port
+	manager         string // https://host:port
+	pin             string
+	agentURL        string
+	teeDir          string
+	appURL          string
+	measurement     string
+	code, tokenFile string
 }
 
 const (

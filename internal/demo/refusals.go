@@ -64,6 +64,6 @@ func (d *demo) refuseUnapproved(ctx context.Context) (string, error) {
 
 func (d *demo) refuseNode(ctx context.Context) (string, error) {
 	fmt.Fprintf(d.Out, "    %s\n", d.faint("(another machine tries the join token that was used already)"))
-	return d.refused(ctx, "join token", "agent", "--manager", d.manager, "--join-token", d.token, "--data-dir", d.path("agent-2"),
+	return d.refused(ctx, "join token", "agent", "--manager", d.manager, "--join-token-file", d.tokenFile, "--data-dir", d.path("agent-2"),
 		"--listen", freeOr("127.0.0.1", 9093), "--tee-dir", d.path("tee-2"), "--name", "another-machine")
 }

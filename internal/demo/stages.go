@@ -126,10 +126,13 @@ func (d *demo) enrol(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	d.token = strings.TrimSpace(token)
+	d.tokenFile = d.path("join-token")
+	if err := os.WriteFile(d.tokenFile, []byte(token), 0o600); err != nil {
+		return "", err
+	}
 	listen := freeOr("127.0.0.1", 9092)
 	d.agentURL, d.teeDir = "http://"+listen, d.path("tee")
-	p, err := d.spawn("agent", "agent", "--manager", d.manager, "--join-token", d.token, "--data-dir", d.path("agent"),
+	p, err := d.spawn("agent", "agent", "--manager", d.manager, "--join-token-file", d.tokenFile, "--data-dir", d.path("agent"),
 		"--listen", listen, "--tee-dir", d.teeDir, "--name", "this-machine")
 	if err != nil {
 		return "", err

@@ -60,7 +60,7 @@ func TestDocker(t *testing.T) {
 			}
 			args := []string{"run", "--rm", "--network", "none"}
 			if !slices.Contains(c.flags, teeFolder) && name != "without the TEE" {
-				args = append(args, "-v", m.teeFolder+":"+teeFolder)
+				args = append(args, "-v", m.teeFolder+":"+teeFolder+":ro")
 			}
 			args = append(args, c.flags...)
 			args = append(append(args, image), c.args...)

@@ -172,7 +172,7 @@ func (g *guest) dial(ctx context.Context) (TEE, error) {
 			return tee, nil
 		}
 		if _, statErr := os.Stat(filepath.Join(g.Root, teeFolder)); statErr != nil {
-			return nil, fmt.Errorf("the socket of the simulated TEE is not in this container: start it with -v %s:%s, on a machine where `hitoku agent` runs", teeFolder, teeFolder)
+			return nil, fmt.Errorf("the socket of the simulated TEE is not in this container: start it with -v %s:%s:ro, on a machine where `hitoku agent` runs", teeFolder, teeFolder)
 		}
 		waitable := errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ECONNREFUSED)
 		if !waitable || g.Clock.Now().After(giveUp) {

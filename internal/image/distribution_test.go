@@ -153,7 +153,7 @@ func TestDistribution(t *testing.T) {
 	wantError(t, err, image.Push, image.ErrAuth)
 	_, err = image.Open(t.Context(), p.ref("oci-gzip"), image.Options{Username: "ada", Password: "s3cret"})
 	wantError(t, err, image.Pull, image.ErrTLS)
-	if !strings.Contains(err.Error(), "--ca") {
+	if !strings.Contains(err.Error(), "--registry-ca") {
 		t.Errorf("error gives no advice: %v", err)
 	}
 }

@@ -109,7 +109,7 @@ func advice(kind ErrorKind, side Side) string {
 	case ErrNetwork:
 		return "check host name, port, network and proxy"
 	case ErrTLS:
-		return "give the registry's CA with --ca FILE, or --insecure if it speaks plain HTTP"
+		return "give the registry's CA with --registry-ca FILE, or --insecure if it speaks plain HTTP"
 	case ErrPlainHTTP:
 		return "give --insecure if you accept that anybody on the way can read and change the image"
 	case ErrPlatform:

@@ -54,7 +54,7 @@ func TestRegistryErrors(t *testing.T) {
 		{"basic, wrong password", basic.Image("app:1"), image.Options{Username: "ada", Password: "wrong"}, image.ErrAuth, image.ErrAuth, "--username"},
 		{"bearer, wrong password", bearer.Image("app:1"), image.Options{Username: "ada", Password: "wrong"}, image.ErrAuth, image.ErrAuth, ""},
 		{"bearer, wrong token", bearer.Image("app:1"), image.Options{Token: "stale"}, image.ErrAuth, image.ErrAuth, ""},
-		{"unknown CA", tls.Image("app:1"), anonymous, image.ErrTLS, image.ErrTLS, "--ca FILE"},
+		{"unknown CA", tls.Image("app:1"), anonymous, image.ErrTLS, image.ErrTLS, "--registry-ca FILE"},
 		{"no CA in file", tls.Image("app:1"), image.Options{CA: []byte("nonsense")}, image.ErrTLS, image.ErrTLS, "no PEM certificate"},
 		{"nobody listens", gone.Addr().String() + "/app:1", anonymous, image.ErrNetwork, image.ErrNetwork, "check host name"},
 		{"no such host", "registry.invalid/app:1", anonymous, image.ErrNetwork, image.ErrNetwork, ""},

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -67,7 +68,8 @@ func CommandLine(ctx context.Context, engine string, o Options) ([]string, error
 	if o.Name != "" {
 		argv = append(argv, "--name", o.Name)
 	}
-	argv = append(argv, "-v", o.teeDir()+":"+ContainerTEEDir, "-e", agentVariable+"="+agent)
+	// Read-only: a program may connect to the socket, and not put another in its place for others.
+	argv = append(argv, "-v", o.teeDir()+":"+ContainerTEEDir+":ro", "-e", agentVariable+"="+agent)
 	for _, e := range o.Env {
 		argv = append(argv, "-e", e)
 	}
@@ -166,6 +168,19 @@ func ShellQuote(argv []string) string {
 	return strings.Join(quoted, " ")
 }
 
+// withoutValues hides the values of variables, which may be secrets, in a command
+// that CommandLine made. The node agent's address is none.
+func withoutValues(argv []string) []string {
+	shown := slices.Clone(argv)
+	for i := 1; i < len(shown); i++ {
+		name, _, hasValue := strings.Cut(shown[i], "=")
+		if shown[i-1] == "-e" && hasValue && name != agentVariable {
+			shown[i] = name + "=…"
+		}
+	}
+	return shown
+}
+
 // command is a container that an engine's command line runs.
 type command struct {
 	cmd  *exec.Cmd
@@ -175,7 +190,7 @@ type command struct {
 }
 
 func startCommand(argv []string, o Options) (Container, error) {
-	o.logf("%s", ShellQuote(argv))
+	o.logf("%s", ShellQuote(withoutValues(argv)))
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = o.Stdin, o.Stdout, o.Stderr
 	if err := cmd.Start(); err != nil {

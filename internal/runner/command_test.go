@@ -70,15 +70,15 @@ func TestCommandLine(t *testing.T) {
 		o      Options
 		want   string
 	}{
-		"plain":        {EngineDocker, Options{Agent: bridge}, "docker run -v /run/hitoku/tee:/run/hitoku/tee -e NODE_AGENT_BASE_URL=http://172.18.0.1:9092 shop:1"},
-		"given":        {EngineDocker, Options{Agent: "http://10.0.0.1:9092/v1/"}, "docker run -v /run/hitoku/tee:/run/hitoku/tee -e NODE_AGENT_BASE_URL=http://10.0.0.1:9092 shop:1"},
-		"without port": {EngineDocker, Options{Agent: "10.0.0.1"}, "docker run -v /run/hitoku/tee:/run/hitoku/tee -e NODE_AGENT_BASE_URL=http://10.0.0.1:9092 shop:1"},
+		"plain":        {EngineDocker, Options{Agent: bridge}, "docker run -v /run/hitoku/tee:/run/hitoku/tee:ro -e NODE_AGENT_BASE_URL=http://172.18.0.1:9092 shop:1"},
+		"given":        {EngineDocker, Options{Agent: "http://10.0.0.1:9092/v1/"}, "docker run -v /run/hitoku/tee:/run/hitoku/tee:ro -e NODE_AGENT_BASE_URL=http://10.0.0.1:9092 shop:1"},
+		"without port": {EngineDocker, Options{Agent: "10.0.0.1"}, "docker run -v /run/hitoku/tee:/run/hitoku/tee:ro -e NODE_AGENT_BASE_URL=http://10.0.0.1:9092 shop:1"},
 		"all": {
 			EnginePodman,
 			Options{Agent: bridge, Remove: true, Detach: true, Name: "n", TEEDir: "/t", Env: []string{"A=b c"}, Ports: []string{"1:2"}, Volumes: []string{"/a:/b"}, Args: []string{"-x", "it's"}},
-			`podman run --rm -d --name n -v /t:/run/hitoku/tee -e NODE_AGENT_BASE_URL=http://172.18.0.1:9092 -e 'A=b c' -p 1:2 -v /a:/b shop:1 -x 'it'\''s'`,
+			`podman run --rm -d --name n -v /t:/run/hitoku/tee:ro -e NODE_AGENT_BASE_URL=http://172.18.0.1:9092 -e 'A=b c' -p 1:2 -v /a:/b shop:1 -x 'it'\''s'`,
 		},
-		"every address": {EnginePodman, Options{Agent: statusServer(t, `"0.0.0.0:9093"`)}, "podman run -v /run/hitoku/tee:/run/hitoku/tee -e NODE_AGENT_BASE_URL=http://host.containers.internal:9093 shop:1"},
+		"every address": {EnginePodman, Options{Agent: statusServer(t, `"0.0.0.0:9093"`)}, "podman run -v /run/hitoku/tee:/run/hitoku/tee:ro -e NODE_AGENT_BASE_URL=http://host.containers.internal:9093 shop:1"},
 	} {
 		tc.o.Image = "shop:1"
 		argv, err := CommandLine(t.Context(), tc.engine, tc.o)
@@ -106,6 +106,24 @@ func TestCommandLine(t *testing.T) {
 		if _, err := CommandLine(t.Context(), EngineDocker, tc.o); err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s: %v, wanted %q", name, err, tc.want)
 		}
+	}
+}
+
+// What is logged names variables and not what is in them.
+func TestShownCommandHoldsNoSecret(t *testing.T) {
+	t.Parallel()
+	argv, err := CommandLine(t.Context(), EngineDocker, Options{
+		Agent: "10.0.0.1", Image: "shop:1", Env: []string{"PASSWORD=s3cret=x", "EMPTY=", "FROM_SHELL"}, Args: []string{"-e", "plain"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = "docker run -v /run/hitoku/tee:/run/hitoku/tee:ro -e NODE_AGENT_BASE_URL=http://10.0.0.1:9092 -e 'PASSWORD=…' -e 'EMPTY=…' -e FROM_SHELL shop:1 -e plain"
+	if got := ShellQuote(withoutValues(argv)); got != want {
+		t.Errorf("%s\nwanted %s", got, want)
+	}
+	if !strings.Contains(ShellQuote(argv), "s3cret") {
+		t.Error("the command itself has lost a value")
 	}
 }
 

@@ -102,7 +102,7 @@ func (s *stack) path(w workload) {
 	converted := s.convertAndApprove(w.name, plain, domain, w.convert...)
 
 	docker(t, "pull", converted)
-	run := []string{"run", "-d", "-v", s.tee + ":/run/hitoku/tee", "-e", "NODE_AGENT_BASE_URL=" + s.agent}
+	run := []string{"run", "-d", "-v", s.tee + ":/run/hitoku/tee:ro", "-e", "NODE_AGENT_BASE_URL=" + s.agent}
 	if w.front != 0 {
 		run = append(run, "-p", fmt.Sprintf("127.0.0.1::%d", w.front))
 	}

@@ -14,7 +14,7 @@ import (
 // start runs a container to its end and returns its output and exit code.
 func (s *stack) start(image string, flags ...string) (string, int) {
 	s.t.Helper()
-	run := append([]string{"run", "--rm", "-v", s.tee + ":/run/hitoku/tee", "-e", "NODE_AGENT_BASE_URL=" + s.agent}, flags...)
+	run := append([]string{"run", "--rm", "-v", s.tee + ":/run/hitoku/tee:ro", "-e", "NODE_AGENT_BASE_URL=" + s.agent}, flags...)
 	cmd := exec.Command("docker", append(run, image)...)
 	out, err := cmd.CombinedOutput()
 	if err != nil && cmd.ProcessState == nil {
@@ -154,7 +154,7 @@ func TestRefusals(t *testing.T) {
 		sub.cli("image", "create", "--app", "canary", "--tag", "1", "--output-tag", "2", "--name", domain, "--env", "LATER=1", "--key", filepath.Join(s.dir, "key.pem"))
 		later := strings.TrimSuffix(image, ":1") + ":2"
 		docker(t, "pull", "-q", later)
-		id := strings.TrimSpace(docker(t, "run", "-d", "-v", s.tee+":/run/hitoku/tee", "-e", "NODE_AGENT_BASE_URL="+s.agent, later))
+		id := strings.TrimSpace(docker(t, "run", "-d", "-v", s.tee+":/run/hitoku/tee:ro", "-e", "NODE_AGENT_BASE_URL="+s.agent, later))
 		defer tryDocker("rm", "-f", id)
 		sub.eventually("the guest names the task", func() error { return logged(id, "task") })
 		if logged(id, "THE PROGRAM RAN") == nil {
