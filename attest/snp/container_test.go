@@ -261,3 +261,68 @@ func TestKDSPaths(t *testing.T) {
 		}
 	}
 }
+
+// TestParseReport refuses what is no report, and reserved bits, which Verify puts into a rule.
+func TestParseReport(t *testing.T) {
+	t.Parallel()
+	w := world()
+	raw := w.Sign(w.Report(snp.Turin, 4))
+	if _, err := snp.ParseReport(raw); err != nil {
+		t.Fatal(err)
+	}
+	for name, at := range map[string]int{
+		"version": 0, "key information": 0x4c, "behind the CPUID": 0x18b, "firmware": 0x1eb, "committed firmware": 0x1ef, "mitigations": 0x1f8,
+		"before the signature": 0x29f, "r too long": 0x2a0 + 48, "s too long": 0x2a0 + 72 + 71, "behind the signature": 0x4a0 - 1, "TCB of a Turin": 0x184,
+	} {
+		bad := slices.Clone(raw)
+		bad[at] = 0x80
+		if _, err := snp.ParseReport(bad); !errors.Is(err, snp.ErrFormat) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := snp.Read(bad); !errors.Is(err, snp.ErrFormat) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := snp.ParseReport(raw[:100]); !errors.Is(err, snp.ErrFormat) {
+		t.Error(err)
+	}
+}
+
+// TestUnknownEntries ignores entries of other kinds and says so.
+func TestUnknownEntries(t *testing.T) {
+	t.Parallel()
+	w := world()
+	report := w.Report(snp.Milan, 3)
+	table, err := snp.MarshalCertTable([]snp.CertEntry{
+		{GUID: [16]byte{0xec, 0xae}, Data: make([]byte, 8)},
+		{Kind: snp.CertVCEK, Data: w.Leaf(report).Cert.Raw}, {Kind: snp.CertASK, Data: w.Line(snp.Milan).ASK.Cert.Raw},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := verify(t, append(w.Sign(report), table...), options(w, nil))
+	if seen := ruleOf(t, r, "report_format").Seen; !r.OK() || !strings.Contains(seen, "1 entries of unknown kind") {
+		t.Errorf("seen %q: %+v", seen, r.Rules)
+	}
+	many := bytes.Repeat(append(bytes.Repeat([]byte{1}, 16), 0, 16, 0, 0, 1, 0, 0, 0), 17)
+	if _, err := snp.ParseCertTable(append(many, make([]byte, 8192)...)); err == nil {
+		t.Error("17 entries were read")
+	}
+}
+
+// TestForeignCollateral passes over certificates of other makers, and refuses too many.
+func TestForeignCollateral(t *testing.T) {
+	t.Parallel()
+	w := world()
+	report := w.Report(snp.Milan, 3)
+	c := w.Collateral(report)
+	foreign := w.Line(snp.Milan).Authority("Some CA", 9, nil)
+	c.Certs = append([][]byte{foreign.Cert.Raw}, c.Certs...)
+	if r := verify(t, w.Sign(report), options(w, c)); !r.OK() {
+		t.Errorf("%+v", r.Rules)
+	}
+	c.Certs = append(c.Certs, slices.Repeat([][]byte{foreign.Cert.Raw}, 64)...)
+	if r := verify(t, w.Sign(report), options(w, c)); r.OK() || !strings.Contains(ruleOf(t, r, "vcek_chain").Seen, "more than 64 certificates") {
+		t.Errorf("%+v", r.Rules)
+	}
+}

@@ -1,7 +1,14 @@
 package snp_test
 
 import (
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha512"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"encoding/pem"
 	"math/big"
 	"slices"
 	"strings"
@@ -96,4 +103,100 @@ func TestRevocationListInEvidence(t *testing.T) {
 	if r := verify(t, extended(clean), options(w, &snp.Collateral{CRLs: [][]byte{revoking}})); r.OK() {
 		t.Error("the evidence's list was preferred to the verifier's")
 	}
+}
+
+// TestUnusualRevocationLists has lists that only an enemy or a future AMD would make.
+func TestUnusualRevocationLists(t *testing.T) {
+	t.Parallel()
+	w := world()
+	l := w.Line(snp.Genoa)
+	report := w.Report(snp.Genoa, 3)
+	raw := w.Sign(report)
+	list := func(edit func(*x509.RevocationList)) []byte {
+		tmpl := &x509.RevocationList{Number: big.NewInt(2), ThisUpdate: now.AddDate(0, 0, -1), NextUpdate: now.AddDate(0, 0, 9), SignatureAlgorithm: x509.SHA384WithRSAPSS}
+		edit(tmpl)
+		der, err := x509.CreateRevocationList(rand.Reader, tmpl, l.ARK.Cert, l.ARK.Key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return der
+	}
+	// entry revokes the ASK's serial number for certificates of an issuer.
+	entry := func(issuer []byte) []byte {
+		return list(func(crl *x509.RevocationList) {
+			crl.RevokedCertificateEntries = []x509.RevocationListEntry{{
+				SerialNumber: l.ASK.Cert.SerialNumber, RevocationTime: now,
+				ExtraExtensions: []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 29}, Critical: true, Value: issuer}},
+			}}
+		})
+	}
+	for name, tc := range map[string]struct {
+		crls [][]byte
+		ok   bool
+	}{
+		"entry of the issuer":     {[][]byte{entry(l.ASK.Cert.RawIssuer)}, false},
+		"entry of another issuer": {[][]byte{entry(w.Line(snp.Milan).ARK.Cert.RawSubject)}, true},
+		"critical extension": {[][]byte{list(func(crl *x509.RevocationList) {
+			crl.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 28}, Critical: true, Value: []byte{0x30, 0}}}
+		})}, false},
+		"another algorithm":        {[][]byte{list(func(crl *x509.RevocationList) { crl.SignatureAlgorithm = x509.SHA384WithRSA })}, false},
+		"no next update":           {[][]byte{withoutNextUpdate(t, l)}, false},
+		"too many":                 {slices.Repeat([][]byte{l.CRL(now)}, 17), false},
+		"PEM":                      {[][]byte{pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: l.CRL(now)})}, true},
+		"two in one PEM":           {[][]byte{slices.Repeat(pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: l.CRL(now)}), 2)}, false},
+		"PEM of another type":      {[][]byte{snptest.PEM(l.ARK.Cert)}, false},
+		"oversized PEM":            {[][]byte{pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: make([]byte, 64<<10)})}, false},
+		"many blocks":              {[][]byte{slices.Repeat(pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: []byte{1}}), 20)}, false},
+		"of no root key":           {[][]byte{otherIssuer(t, l)}, false},
+		"broken, and a good one":   {[][]byte{{1}, l.CRL(now)}, false},
+		"two, the newer one stale": {[][]byte{l.CRL(now.AddDate(0, 0, -91)), l.CRL(now.AddDate(0, 0, -90))}, false},
+	} {
+		c := w.Collateral(report)
+		c.CRLs = tc.crls
+		r := verify(t, raw, options(w, c))
+		if r.OK() != tc.ok || !tc.ok && !slices.Equal(failedNames(r), []string{"vcek_revocation"}) {
+			t.Errorf("%s: failed %v: %+v", name, failedNames(r), r.Rules)
+		}
+	}
+	// A broken list is told also where there is no certificate to look up.
+	r := verify(t, raw, options(w, &snp.Collateral{CRLs: [][]byte{{1}}}))
+	if ruleOf(t, r, "vcek_revocation").OK {
+		t.Error("a broken list passed")
+	}
+}
+
+// withoutNextUpdate makes an authentic list that never ends.
+func withoutNextUpdate(t testing.TB, l *snptest.Line) []byte {
+	t.Helper()
+	var crl pkix.CertificateList // the only type that can leave the date out
+	if _, err := asn1.Unmarshal(l.CRL(now), &crl); err != nil {
+		t.Fatal(err)
+	}
+	crl.TBSCertList.NextUpdate, crl.TBSCertList.Raw = time.Time{}, nil
+	tbs, err := asn1.Marshal(crl.TBSCertList)
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest := sha512.Sum384(tbs)
+	sig, err := rsa.SignPSS(rand.Reader, l.ARK.Key, crypto.SHA384, digest[:], &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash})
+	if err != nil {
+		t.Fatal(err)
+	}
+	crl.TBSCertList.Raw, crl.SignatureValue = tbs, asn1.BitString{Bytes: sig, BitLength: 8 * len(sig)}
+	der, err := asn1.Marshal(crl)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
+}
+
+// otherIssuer makes a list of an authority that is no root key.
+func otherIssuer(t testing.TB, l *snptest.Line) []byte {
+	t.Helper()
+	ca := l.Authority("SEV-Genoa", 5, func(c *x509.Certificate) { c.KeyUsage |= x509.KeyUsageCRLSign })
+	der, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: now, NextUpdate: now.AddDate(0, 0, 1), SignatureAlgorithm: x509.SHA384WithRSAPSS}, ca.Cert, ca.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
 }

@@ -208,16 +208,17 @@ func TestRefusals(t *testing.T) {
 		"signed by another key": {func() ([]byte, *snp.Collateral) {
 			return w.SignWith(template(), milan.NewVCEK(chip, tcb, nil).Key), w.Collateral(template())
 		}, []string{"report_signature"}},
-		"not yet valid":            {certificate(func(c *x509.Certificate) { c.NotBefore = now.Add(time.Second) }), []string{"vcek_chain"}},
-		"expired":                  {certificate(func(c *x509.Certificate) { c.NotAfter = now.Add(-time.Second) }), []string{"vcek_chain"}},
-		"certificate authority":    {certificate(func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageCertSign }), []string{"vcek_chain", "report_signature"}},
-		"critical extension":       {certificate(snptest.Critical), []string{"vcek_chain", "report_signature"}},
-		"ASK signed otherwise":     {authority("SEV-Milan", func(c *x509.Certificate) { c.SignatureAlgorithm = x509.SHA384WithRSA }), nil},
-		"ASK is no authority":      {authority("SEV-Milan", func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageDigitalSignature }), nil},
-		"ASK of another product":   {authority("SEV-Genoa", nil), nil},
-		"VCEK from an ASVK":        {authority("SEV-VLEK-Milan", nil), []string{"vcek_chain"}},
-		"ASK without a known name": {authority("SEV-Rome", nil), nil},
-		"ASK expired":              {authority("SEV-Milan", func(c *x509.Certificate) { c.NotAfter = now.Add(-time.Second) }), []string{"vcek_chain"}},
+		"not yet valid":                 {certificate(func(c *x509.Certificate) { c.NotBefore = now.Add(time.Second) }), []string{"vcek_chain"}},
+		"expired":                       {certificate(func(c *x509.Certificate) { c.NotAfter = now.Add(-time.Second) }), []string{"vcek_chain"}},
+		"certificate authority":         {certificate(func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageCertSign }), []string{"vcek_chain", "report_signature"}},
+		"critical extension":            {certificate(snptest.Critical), []string{"vcek_chain", "report_signature"}},
+		"ASK signed otherwise":          {authority("SEV-Milan", func(c *x509.Certificate) { c.SignatureAlgorithm = x509.SHA384WithRSA }), nil},
+		"ASK is no authority":           {authority("SEV-Milan", func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageDigitalSignature }), nil},
+		"ASK of another product":        {authority("SEV-Genoa", nil), nil},
+		"VCEK from an ASVK":             {authority("SEV-VLEK-Milan", nil), []string{"vcek_chain"}},
+		"ASK without a known name":      {authority("SEV-Rome", nil), nil},
+		"ASK with a critical extension": {authority("SEV-Milan", snptest.Critical), []string{"root_trusted", "vcek_chain"}},
+		"ASK expired":                   {authority("SEV-Milan", func(c *x509.Certificate) { c.NotAfter = now.Add(-time.Second) }), []string{"vcek_chain"}},
 		"another world": {func() ([]byte, *snp.Collateral) {
 			leaf := other.VCEK(chip, tcb)
 			return w.SignWith(template(), leaf.Key), &snp.Collateral{Certs: [][]byte{leaf.Cert.Raw, other.ASK.Cert.Raw, other.ARK.Cert.Raw}}
@@ -415,4 +416,23 @@ func TestRoots(t *testing.T) {
 	if got := verify(t, raw, snp.Options{At: late, Roots: w.Roots()}); !slices.Contains(failedNames(got), "root_trusted") {
 		t.Errorf("an expired root: failed %v", failedNames(got))
 	}
+}
+
+// TestShortNumbers verifies a signature with a number that has fewer than 48 bytes.
+func TestShortNumbers(t *testing.T) {
+	t.Parallel()
+	w := world()
+	report := w.Report(snp.Milan, 3)
+	v := snp.NewVerifier(options(w, w.Collateral(report)))
+	for range 10000 {
+		raw := w.Sign(report)
+		if raw[snp.SignedSize+47] != 0 && raw[snp.SignedSize+72+47] != 0 {
+			continue
+		}
+		if r, err := v.Verify(raw, now); err != nil || !r.OK() {
+			t.Errorf("%v %+v", err, r)
+		}
+		return
+	}
+	t.Error("no short number in 10000 signatures")
 }
