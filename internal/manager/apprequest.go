@@ -45,8 +45,8 @@ func (m *Manager) IssueCertificate(ctx context.Context, p Peer, r wire.Certifica
 	if a.req, err = issue.ParseRequest(r.CSR); err != nil {
 		return a.unreadable(ctx, err)
 	}
-	a.result = v.judge(a.req.Quote, m.now())
-	evidence := atls.Message{Evidence: a.req.Quote, Binding: a.req.BindingDER, Collateral: v.collateral}
+	evidence := atls.Message{Evidence: a.req.Quote, Binding: a.req.BindingDER}
+	a.result, evidence.Collateral = v.judge(ctx, a.req.Quote, m.now())
 	if err := m.mayIssue(ctx); err != nil {
 		return nil, err
 	}

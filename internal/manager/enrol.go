@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"hitoku.dev/attest"
 	"hitoku.dev/enclave/simtee/authority"
@@ -73,7 +72,7 @@ func (m *Manager) ProvisionNode(ctx context.Context, token string, r wire.NodePr
 	if err != nil {
 		return nil, err
 	}
-	result := v.judge(req.Quote, m.now())
+	result, _ := v.judge(ctx, req.Quote, m.now())
 	var out *wire.TaskResult
 	var refused error
 	err = m.update(ctx, func(tx *store.Tx) error {
@@ -144,15 +143,6 @@ func (m *Manager) mayIssue(ctx context.Context) error {
 	}
 	m.opts.Log.Error("no certificate is issued", "error", err)
 	return refusal("certificate", attest.Rule{Name: "audit_log", Wanted: "an audit log that reaches its checkpoint", Seen: err.Error(), Advice: "an administrator of the manager must look"})
-}
-
-// judge verifies a quote; bytes that are none become a rule too.
-func (v *verifier) judge(quote []byte, at time.Time) *attest.Result {
-	result, err := v.Verify(quote, at)
-	if err != nil {
-		return &attest.Result{Rules: []attest.Rule{{Name: "quote_format", Wanted: "an SGX quote of version 3", Seen: err.Error(), Advice: "send the TEE's own evidence"}}}
-	}
-	return result
 }
 
 // enrolment is one enrolment inside its transaction.

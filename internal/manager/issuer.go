@@ -57,6 +57,7 @@ type verifier struct {
 	root       *x509.Certificate
 	made       time.Time
 	row        *store.Authority // of the simulated authority; nil for hardware
+	source     CollateralSource // for hardware: finds verifier and collateral for each quote
 }
 
 // maxCached bounds each map; what was dropped is made again.
@@ -144,7 +145,7 @@ func (m *Manager) verifierFor(ctx context.Context, tx *store.Tx, account *store.
 	if err != nil {
 		return nil, fmt.Errorf("simulated authority %s: %w", row.ID, err)
 	}
-	v = &verifier{dcap.NewVerifier(sim.Root(), collateral, true), collateral, sim.Root(), now, row}
+	v = &verifier{dcap.NewVerifier(sim.Root(), collateral, true), collateral, sim.Root(), now, row, nil}
 	m.issuer.mu.Lock()
 	defer m.issuer.mu.Unlock()
 	remember(&m.issuer.verifiers, k, v)
@@ -195,11 +196,4 @@ func (m *Manager) homeOf(ctx context.Context, p Peer) (*home, error) {
 func (m *Manager) usable(v *verifier) bool {
 	now := m.now()
 	return v.row != nil && m.store.Present(v.row) && now.Sub(v.made) < collateralAge && !now.Before(v.made)
-}
-
-// hardwareVerifier judges evidence of real platforms. Without collateral its rules fail by
-// name, so that nothing is issued on evidence whose freshness nobody checked.
-func (m *Manager) hardwareVerifier() *verifier {
-	root := dcap.IntelRoot()
-	return &verifier{dcap.NewVerifier(root, nil, false), nil, root, m.now(), nil}
 }

@@ -62,11 +62,13 @@ type Options struct {
 	// managers of a database. Without it nonces do not outlive the process.
 	NonceKey  []byte
 	Converter Converter // nil: the manager does not convert images
-	Now       func() time.Time
-	Rand      io.Reader
-	Log       *slog.Logger
-	Quotas    Quotas
-	Passwords PasswordParams // zero: DefaultPasswords
+	// Collateral finds what evidence of real platforms needs; nil: all such evidence is refused.
+	Collateral CollateralSource
+	Now        func() time.Time
+	Rand       io.Reader
+	Log        *slog.Logger
+	Quotas     Quotas
+	Passwords  PasswordParams // zero: DefaultPasswords
 	// OpenSignUp lets everybody who signs up in at once. Without it a system administrator
 	// admits each new user.
 	OpenSignUp bool

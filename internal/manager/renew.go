@@ -42,7 +42,7 @@ func (m *Manager) RenewNodeCertificate(ctx context.Context, p Peer, r wire.Certi
 	if err != nil {
 		return nil, err
 	}
-	result := v.judge(req.Quote, m.now())
+	result, _ := v.judge(ctx, req.Quote, m.now())
 	if err := m.mayIssue(ctx); err != nil {
 		return nil, err
 	}
