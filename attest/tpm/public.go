@@ -38,8 +38,12 @@ func (a Attributes) String() string {
 		bit  Attributes
 		name string
 	}{
-		{FixedTPM, "fixedTPM"}, {FixedParent, "fixedParent"}, {SensitiveDataOrigin, "sensitiveDataOrigin"},
-		{Restricted, "restricted"}, {Decrypt, "decrypt"}, {Sign, "sign"},
+		{FixedTPM, "fixedTPM"},
+		{FixedParent, "fixedParent"},
+		{SensitiveDataOrigin, "sensitiveDataOrigin"},
+		{Restricted, "restricted"},
+		{Decrypt, "decrypt"},
+		{Sign, "sign"},
 	} {
 		if a&x.bit != 0 {
 			out = append(out, x.name)

@@ -114,8 +114,10 @@ func TestEvidenceAzure(t *testing.T) {
 		file, format string
 		at           time.Time
 	}{
-		{"az-snp-vtpm/evidence-v0.json", FormatAzureSNP, day(2025, 6, 1)}, {"az-snp-vtpm/evidence-v2.json", FormatAzureSNP, day(2025, 6, 1)},
-		{"az-snp-vtpm/evidence-genoa.json", FormatAzureSNP, day(2025, 6, 1)}, {"az-tdx-vtpm/evidence-v0.json", FormatAzureTDX, day(2025, 10, 21)},
+		{"az-snp-vtpm/evidence-v0.json", FormatAzureSNP, day(2025, 6, 1)},
+		{"az-snp-vtpm/evidence-v2.json", FormatAzureSNP, day(2025, 6, 1)},
+		{"az-snp-vtpm/evidence-genoa.json", FormatAzureSNP, day(2025, 6, 1)},
+		{"az-tdx-vtpm/evidence-v0.json", FormatAzureTDX, day(2025, 10, 21)},
 	} {
 		t.Run(tc.file, func(t *testing.T) {
 			t.Parallel()
