@@ -276,8 +276,7 @@ func (c *check) origin() {
 }
 
 func (c *check) notChecked() []string {
-	out := make([]string, 0, 3)
-	out = append(out, "TCB status: AMD publishes none; a policy can name minimum versions of bootloader, tee, snp, microcode and fmc")
+	out := make([]string, 0, 2)
 	if !c.revocationChecked() {
 		out = append(out, "revocation: no revocation list (CRL) of AMD was given")
 	}
