@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"hitoku.dev/internal/manager/store"
@@ -133,6 +134,7 @@ func (m *Manager) Accounts(ctx context.Context, a Actor, l ListOptions, system b
 	}
 	var out *wire.List[wire.Account]
 	err = m.view(ctx, func(tx *store.Tx) error {
+		q := q
 		mine := map[string]*store.Membership{}
 		all, err := tx.MembershipsOf(ctx, a.UserID)
 		if err != nil {
@@ -146,7 +148,7 @@ func (m *Manager) Accounts(ctx context.Context, a Actor, l ListOptions, system b
 			}
 		}
 		if !system {
-			q.Where = append(q.Where, store.OneOf("id", ids...))
+			q.Where = append(slices.Clone(q.Where), store.OneOf("id", ids...))
 		}
 		p, err := tx.Accounts().List(ctx, q)
 		if err != nil {

@@ -4,9 +4,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"hitoku.dev/attest"
 	"hitoku.dev/internal/manager/issue/issuetest"
+	"hitoku.dev/internal/manager/store"
 	"hitoku.dev/internal/wire"
 )
 
@@ -127,4 +129,41 @@ func TestAttestationRulesDecide(t *testing.T) {
 	s.must(err)
 	want("collateral too old for the account", "tcb_evaluation", s.send(s.honest()))
 	want("a node's too", "tcb_evaluation", outcome(s.one.renew(s.one.message(issuetest.Node(), attest.PurposeNode, s.one.nonce(attest.PurposeNode)))))
+}
+
+// An account that is deactivated, or accepts less, while evidence is verified gives no more certificates.
+func TestRenewalSeesTheAccountAsItIs(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change wire.AccountUpdate
+		want   string
+	}{
+		"deactivated":   {wire.AccountUpdate{AccountStatus: store.AccountDeactivated}, CodeInvalidState},
+		"stricter":      {wire.AccountUpdate{Attestation: &wire.AttestationUpdate{MinTCBEvaluation: to(1000)}}, "tcb_evaluation"},
+		"other changes": {wire.AccountUpdate{FourEyes: to(true)}, "issued"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var w *world
+			armed := false
+			w = newWorld(t, func(o *Options) {
+				now := o.Now
+				o.Now = func() time.Time {
+					if armed { // the first look at the clock is while the account is read
+						armed = false
+						_, err := w.m.UpdateAccount(t.Context(), w.admin, w.account, c.change)
+						w.must(err)
+					}
+					return now()
+				}
+			})
+			one := w.enrol(1)
+			msg := one.message(issuetest.Node(), attest.PurposeNode, one.nonce(attest.PurposeNode))
+			armed = true
+			got := outcome(w.m.RenewNodeCertificate(t.Context(), one.peer, wire.CertificateRequest{CSR: msg.csr, NodeID: one.node}))
+			if armed || got != c.want {
+				t.Errorf("%s, wanted %s; the change was made: %v", got, c.want, !armed)
+			}
+		})
+	}
 }

@@ -76,6 +76,7 @@ func (m *Manager) ProvisionNode(ctx context.Context, token string, r wire.NodePr
 	var out *wire.TaskResult
 	var refused error
 	err = m.update(ctx, func(tx *store.Tx) error {
+		out, refused = nil, nil // it may run again
 		e := &enrolment{m: m, req: req, result: result, name: name, asked: &r, attestation: attestation}
 		s, err := e.load(ctx, tx, token, nonce)
 		if err != nil {

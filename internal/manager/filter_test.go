@@ -97,6 +97,11 @@ func TestListsAreFiltered(t *testing.T) {
 	w.must(err)
 	users, err := w.m.Users(ctx, w.admin, ListOptions{Filter: `{"user_email":"admin@example.org"}`})
 	w.must(err)
+	nobody, err := w.m.Users(ctx, w.admin, ListOptions{Filter: `{"user_email":"nobody@example.org"}`})
+	w.must(err)
+	if len(nobody.Items) != 0 {
+		t.Errorf("users %+v", nobody.Items)
+	}
 	accounts, err := w.m.Accounts(ctx, w.admin, ListOptions{Filter: `{"name":"nobody"}`}, false)
 	w.must(err)
 	if len(nodes.Items) != 0 || len(users.Items) != 1 || len(accounts.Items) != 0 {

@@ -287,6 +287,7 @@ func (m *Manager) NodeLabels(ctx context.Context, a Actor) ([]LabelCount, error)
 	var all []map[string]string
 	err := m.view(ctx, func(tx *store.Tx) error {
 		nodes, err := tx.Nodes().Find(ctx, a.AccountID)
+		all = all[:0]
 		for _, n := range nodes {
 			all = append(all, n.Labels)
 		}

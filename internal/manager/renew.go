@@ -50,6 +50,15 @@ func (m *Manager) RenewNodeCertificate(ctx context.Context, p Peer, r wire.Certi
 	var nonce *store.Nonce
 	var refused error
 	err = m.update(ctx, func(tx *store.Tx) error {
+		out, refused = nil, nil // it may run again
+		// The evidence was verified outside of the transaction: meanwhile the account may have been
+		// deactivated, or changed what it accepts.
+		if account, err = activeAccount(ctx, tx, p.AccountID); err != nil {
+			return err
+		}
+		if root, err = authorityRow(ctx, tx, p.AccountID, store.AuthorityRoot, "", store.AuthorityCurrent); err != nil {
+			return err
+		}
 		if nonce, err = m.answerNonce(ctx, tx, p, attest.PurposeNode, req.Binding); err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/mail"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -244,6 +245,7 @@ func (m *Manager) Users(ctx context.Context, a Actor, l ListOptions) (*wire.List
 	}
 	var out *wire.List[wire.User]
 	err = m.view(ctx, func(tx *store.Tx) error {
+		q := q
 		members := map[string]*store.Membership{}
 		if !everybody {
 			all, err := tx.Memberships().Find(ctx, a.AccountID)
@@ -255,7 +257,7 @@ func (m *Manager) Users(ctx context.Context, a Actor, l ListOptions) (*wire.List
 				members[ms.UserID] = ms
 				ids = append(ids, ms.UserID)
 			}
-			q.Where = []store.Condition{store.OneOf("id", ids...)}
+			q.Where = append(slices.Clone(q.Where), store.OneOf("id", ids...))
 		}
 		p, err := tx.Users().List(ctx, q)
 		if err != nil {
