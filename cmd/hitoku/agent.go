@@ -119,6 +119,7 @@ func runAgent(cmd *cobra.Command, o *agentOptions) error {
 	if err != nil {
 		return err
 	}
+	collectLess()
 	return a.Run(cmd.Context())
 }
 
