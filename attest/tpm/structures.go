@@ -115,7 +115,7 @@ func ParseAttest(raw []byte) (*Attest, error) {
 	case r.err != nil:
 		return nil, fmt.Errorf("TPM quote: %w", r.err)
 	case magic != magicGenerated:
-		return nil, fmt.Errorf("TPM quote: magic %#08x, wanted %#08x (TPM_GENERATED_VALUE)", magic, magicGenerated)
+		return nil, fmt.Errorf("TPM quote: magic %#08x, wanted %#08x (TPM_GENERATED_VALUE)", magic, uint32(magicGenerated))
 	case tag != tagQuote:
 		return nil, fmt.Errorf("TPM quote: structure tag %#04x, wanted %#04x (quote)", tag, tagQuote)
 	}
