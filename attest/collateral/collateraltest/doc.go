@@ -5,7 +5,7 @@
 // services do, ages them, revokes them, limits its callers and fails in every way
 // that a test asks for.
 //
-//	w := collateraltest.New(t, now)
+//	w := collateraltest.New(t, now)       // in examples: collateraltest.Example(now)
 //	p := w.Platform("00906ed50000", dcap.CAPlatform)
 //	quote := p.Quote(attest.SGX)         // carries its PCK chain
 //	bare := p.QuoteByPPID()              // names its PCK certificate by encrypted PPID
