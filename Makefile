@@ -54,8 +54,8 @@ bench-attest: tools ## the verifiers of attest/ beside their peers in Go, on rea
 bench: build ## benchmarks, each as a ratio within one run
 	@./test/bench/run.sh
 
-fuzz: tools ## each fuzz target for 30 s (FUZZTIME=…)
-	@./test/fuzz.sh $${FUZZTIME:-30s}
+fuzz: tools ## each fuzz target for 30 s (FUZZTIME=…, FUZZFOLDER=attest for those below it)
+	@./test/fuzz.sh $${FUZZTIME:-30s} $${FUZZFOLDER:-.}
 
 lint: tools ## formatting, vet, static analysis, module files
 	@./test/lint.sh
