@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -26,6 +27,7 @@ type collateralFlags struct {
 	pcsKey     string
 	evaluation string
 	maxAge     time.Duration
+	log        *slog.Logger // nil: nothing is logged
 }
 
 func (o *collateralFlags) register(f *pflag.FlagSet) {
@@ -78,7 +80,7 @@ func (o *collateralFlags) bundle(from []string) (*collateral.Bundle, error) {
 
 // source makes a source over the cache; without network it asks nobody. done ends it.
 func (o *collateralFlags) source(roots []*x509.Certificate, network bool, now func() time.Time) (_ *collateral.Source, done func(), err error) {
-	opts := collateral.Options{Now: now, MaxAge: o.maxAge, AMD: []*x509.Certificate{}}
+	opts := collateral.Options{Now: now, MaxAge: o.maxAge, Log: o.log, AMD: []*x509.Certificate{}}
 	if opts.As, err = collateral.ParseChoice(o.evaluation); err != nil {
 		return nil, nil, usageError{fmt.Errorf("--evaluation: %w", err)}
 	}

@@ -45,6 +45,8 @@ type Options struct {
 	ReadyFile string // gets {"url", "pin", "code"} once the manager serves
 	// OpenSignUp admits everybody who signs up without an administrator.
 	OpenSignUp bool
+	// Collateral finds what evidence of real platforms needs; nil: such evidence is refused.
+	Collateral manager.CollateralSource
 	Version    string
 	Log        *slog.Logger
 }
@@ -195,7 +197,7 @@ func open(ctx context.Context, o Options, listen net.Addr) (_ *opened, err error
 	}
 	nonces := out.ring.Derive(noncesKey)
 	out.Manager, err = manager.New(manager.Options{
-		Store: out.store, NonceKey: nonces[:], Box: out.ring, Host: o.Host, URL: address(o.Host, listen), ServerKey: out.serverKey, Converter: conv, Log: o.Log, OpenSignUp: o.OpenSignUp,
+		Store: out.store, NonceKey: nonces[:], Box: out.ring, Host: o.Host, URL: address(o.Host, listen), ServerKey: out.serverKey, Converter: conv, Collateral: o.Collateral, Log: o.Log, OpenSignUp: o.OpenSignUp,
 	})
 	if err != nil {
 		return nil, err
