@@ -36,7 +36,7 @@ func exact() Policy {
 		TCBStatuses: []string{"SWHardeningNeeded"}, Advisories: []string{"INTEL-SA-1"}, MinTCBEvaluation: 17, MinTCBDate: judged.AddDate(-1, 0, 0),
 		MinSVNs: map[string]uint64{"microcode": 7}, MaxEvidenceAge: 2 * time.Hour, MaxCollateralAge: 96 * time.Hour, PlatformIDs: []string{"aa"},
 		ReportData: []byte{1, 2, 3, 4, 5, 6, 7, 8}, Nonce: []byte{1, 2, 3, 4, 5, 6, 7, 8},
-		GPUs: &GPUs{Min: 1, Max: 1, Registers: map[string][][]byte{"vbios": {{0xbb}}}, Facts: map[string][]string{"arch": {"HOPPER"}}},
+		GPUs: &Devices{Min: 1, Max: 1, Registers: map[string][][]byte{"vbios": {{0xbb}}}, Facts: map[string][]string{"arch": {"HOPPER"}}},
 	}
 }
 
@@ -90,14 +90,20 @@ func TestClosed(t *testing.T) {
 			claims: func(c *attest.Claims) { c.Nonce = []byte{5} }, policy: func(p *Policy) { p.Nonce = []byte{5} },
 		},
 		"other nonce of the format": {claims: func(c *attest.Claims) { c.Nonce = []byte{} }, failed: []string{"nonce"}, stays: true},
-		"no GPU":                    {claims: func(c *attest.Claims) { c.Devices = nil }, failed: []string{"devices"}},
-		"too many GPUs":             {claims: func(c *attest.Claims) { c.Devices = append(c.Devices, c.Devices[0]) }, failed: []string{"devices"}},
+		"no GPU":                    {claims: func(c *attest.Claims) { c.Devices = nil }, failed: []string{"gpus"}},
+		"too many GPUs":             {claims: func(c *attest.Claims) { c.Devices = append(c.Devices, c.Devices[0]) }, failed: []string{"gpus"}},
 		"another device":            {claims: func(c *attest.Claims) { c.Devices = append(c.Devices, attest.Claims{TEE: attest.TPM}) }, failed: []string{"devices"}, stays: true},
-		"GPU not named":             {policy: func(p *Policy) { p.GPUs = nil }, failed: []string{"devices"}},
-		"register of a GPU":         {claims: func(c *attest.Claims) { c.Devices[0].Measurements = nil }, failed: []string{"device_1_register_vbios"}, stays: true},
-		"fact of a GPU":             {claims: func(c *attest.Claims) { c.Devices[0].Facts = nil }, failed: []string{"device_1_fact_arch"}, stays: true},
-		"debug of a GPU":            {claims: func(c *attest.Claims) { c.Devices[0].Debug = true }, failed: []string{"debug"}},
-		"simulated GPU":             {claims: func(c *attest.Claims) { c.Devices[0].Simulated = true }, failed: []string{"evidence_kind"}},
+		"a switch, not named":       {claims: func(c *attest.Claims) { c.Devices = append(c.Devices, attest.Claims{TEE: nvidiaSwitch}) }, failed: []string{"devices"}},
+		"a switch": {
+			claims: func(c *attest.Claims) { c.Devices = append(c.Devices, attest.Claims{TEE: nvidiaSwitch}) }, policy: func(p *Policy) { p.Switches = &Devices{Max: 4} },
+		},
+		"no switch":         {policy: func(p *Policy) { p.Switches = &Devices{Min: 1} }, failed: []string{"switches"}},
+		"a GPU alone":       {claims: func(c *attest.Claims) { c.TEE = attest.NVIDIAGPU }, policy: func(p *Policy) { p.GPUs, p.TEEs = nil, []attest.TEE{attest.NVIDIAGPU} }},
+		"GPU not named":     {policy: func(p *Policy) { p.GPUs = nil }, failed: []string{"devices"}},
+		"register of a GPU": {claims: func(c *attest.Claims) { c.Devices[0].Measurements = nil }, failed: []string{"device_1_register_vbios"}, stays: true},
+		"fact of a GPU":     {claims: func(c *attest.Claims) { c.Devices[0].Facts = nil }, failed: []string{"device_1_fact_arch"}, stays: true},
+		"debug of a GPU":    {claims: func(c *attest.Claims) { c.Devices[0].Debug = true }, failed: []string{"debug"}},
+		"simulated GPU":     {claims: func(c *attest.Claims) { c.Devices[0].Simulated = true }, failed: []string{"evidence_kind"}},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

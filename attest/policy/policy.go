@@ -78,17 +78,19 @@ type Policy struct {
 	ReportData  []byte   // 64 bytes for SGX, TDX and SNP
 	// Nonce must stand in the format's own member for it, or begin the report data.
 	Nonce []byte
-	// GPUs are wanted beside the TEE.
-	GPUs *GPUs
+	// GPUs and Switches are wanted beside the TEE.
+	GPUs     *Devices
+	Switches *Devices
 	// Binding, when set, says what the evidence must have been made over.
 	Binding *Binding
 }
 
-// GPUs says how many GPUs must have proved themselves beside the TEE, and how.
-type GPUs struct {
-	Min int // at least so many; 1 makes a GPU required, 0 merely allows them
+// Devices says how many devices of a kind must have proved themselves beside the
+// TEE, and how.
+type Devices struct {
+	Min int // at least so many; 1 makes one required, 0 merely allows them
 	Max int // at most so many; 0 is no limit
-	// Registers and Facts are wanted of every GPU.
+	// Registers and Facts are wanted of every one.
 	Registers map[string][][]byte
 	Facts     map[string][]string
 }
@@ -183,7 +185,7 @@ func (p *Policy) notChecked(c *attest.Claims) []string {
 	note(len(p.ReportData) == 0 && b == nil && len(c.ReportData) > 0, "report_data: what the evidence was made over")
 	note(len(p.PlatformIDs) == 0, "platform: any machine is accepted")
 	note(p.MinTCBEvaluation <= 0 && hasStatus(c), "tcb_evaluation: no lowest evaluation number was named")
-	note(len(c.Devices) > 0 && p.GPUs == nil && !p.Closed, "devices: what runs on them")
+	note(len(c.Devices) > 0 && p.GPUs == nil && p.Switches == nil && !p.Closed && !isDevice(c.TEE), "devices: what runs on them")
 	return out
 }
 

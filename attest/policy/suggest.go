@@ -153,8 +153,8 @@ func (p *Policy) relax(c *attest.Claims, failed *attest.Rule) (Change, bool) {
 		}
 		p.PlatformIDs = append(p.PlatformIDs, c.PlatformID)
 		return done("platforms", strings.Join(p.PlatformIDs, ", "), "this is another machine than before")
-	case "devices":
-		return p.relaxDevices(c, change)
+	case "devices", "gpus", "switches":
+		return p.relaxDevices(c, change, failed.Name)
 	}
 	if name, ok := strings.CutPrefix(failed.Name, "register_"); ok {
 		value, err := hex.DecodeString(c.Measurements[name])
@@ -187,23 +187,34 @@ func (p *Policy) relaxSVNs(c *attest.Claims, change Change) (Change, bool) {
 	return change, true
 }
 
-// relaxDevices changes how many GPUs are wanted. Devices of other kinds cannot be named in a policy.
-func (p *Policy) relaxDevices(c *attest.Claims, change Change) (Change, bool) {
-	for i := range c.Devices {
-		if c.Devices[i].TEE != attest.NVIDIAGPU {
-			return change, false
+// relaxDevices changes how many devices are wanted; those of a kind that a policy
+// has no member for cannot be accepted.
+func (p *Policy) relaxDevices(c *attest.Claims, change Change, name string) (Change, bool) {
+	named := 0
+	for _, class := range p.classes() {
+		n := class.count(c)
+		named += n
+		w := class.wanted
+		if name == "devices" && (w != nil || n == 0) || name != "devices" && name != class.member {
+			continue
 		}
+		if w == nil {
+			w = new(Devices)
+		}
+		w.Min = min(w.Min, n)
+		if w.Max > 0 || w.Min == 0 {
+			w.Max = max(w.Max, n)
+		}
+		if class.kind == nvidiaSwitch {
+			p.Switches = w
+		} else {
+			p.GPUs = w
+		}
+		change.Member = class.member
+		change.To += fmt.Sprintf("%s: min %d, max %d ", class.member, w.Min, w.Max)
 	}
-	if p.GPUs == nil {
-		p.GPUs = new(GPUs)
-	}
-	n := len(c.Devices)
-	p.GPUs.Min = min(p.GPUs.Min, n)
-	if p.GPUs.Max > 0 || p.GPUs.Min == 0 {
-		p.GPUs.Max = max(p.GPUs.Max, n)
-	}
-	change.Member, change.To, change.Risk = "gpus", fmt.Sprintf("min %d, max %d", p.GPUs.Min, p.GPUs.Max), "a device without evidence sees plain data"
-	return change, true
+	change.To, change.Risk = strings.TrimSpace(change.To), "a device without evidence sees plain data"
+	return change, named == len(c.Devices)
 }
 
 // accept raises an age to the next full hour above what was seen.
@@ -230,9 +241,11 @@ func clone(p Policy) Policy {
 	p.MinSVNs = maps.Clone(p.MinSVNs)
 	p.Registers = cloneLists(p.Registers)
 	p.Facts = cloneLists(p.Facts)
-	if p.GPUs != nil {
-		g := *p.GPUs
-		p.GPUs = &g
+	for _, d := range []**Devices{&p.GPUs, &p.Switches} {
+		if *d != nil {
+			copied := **d
+			*d = &copied
+		}
 	}
 	return p
 }

@@ -69,16 +69,8 @@ func Marshal(p *policy.Policy, comment ...string) ([]byte, error) {
 	w.list("platforms", p.PlatformIDs)
 	w.bytes("report_data", p.ReportData)
 	w.bytes("nonce", p.Nonce)
-	if g := p.GPUs; g != nil {
-		w.nested("gpus", func(w *writer) {
-			w.put("min", g.Min)
-			if g.Max > 0 {
-				w.put("max", g.Max)
-			}
-			w.registers(g.Registers)
-			w.facts(g.Facts)
-		})
-	}
+	w.devices("gpus", p.GPUs)
+	w.devices("switches", p.Switches)
 	if w.err != nil {
 		return nil, fmt.Errorf("policy: %w", w.err)
 	}
@@ -147,6 +139,20 @@ func (w *writer) nested(name string, fill func(w *writer)) {
 	if len(inner.content) > 0 {
 		w.content = append(w.content, &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: name}, &yaml.Node{Kind: yaml.MappingNode, Content: inner.content})
 	}
+}
+
+func (w *writer) devices(name string, d *policy.Devices) {
+	if d == nil {
+		return
+	}
+	w.nested(name, func(w *writer) {
+		w.put("min", d.Min)
+		if d.Max > 0 {
+			w.put("max", d.Max)
+		}
+		w.registers(d.Registers)
+		w.facts(d.Facts)
+	})
 }
 
 func (w *writer) registers(m map[string][][]byte) {

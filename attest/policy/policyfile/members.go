@@ -55,7 +55,8 @@ func (r *reader) policy(n *yaml.Node, p *policy.Policy) {
 		},
 		"report_data": func(n *yaml.Node) { p.ReportData = r.digest("report_data", n, 512) },
 		"nonce":       func(n *yaml.Node) { p.Nonce = r.digest("nonce", n, 512) },
-		"gpus":        func(n *yaml.Node) { r.gpus(n, p) },
+		"gpus":        func(n *yaml.Node) { p.GPUs = r.devices("gpus", n) },
+		"switches":    func(n *yaml.Node) { p.Switches = r.devices("switches", n) },
 	})
 	if !version && len(r.errs) == 0 {
 		r.fail(n, "member \"version\" is missing; wanted version: %d", Version)
@@ -93,16 +94,16 @@ func (r *reader) tcb(n *yaml.Node, p *policy.Policy) {
 	})
 }
 
-func (r *reader) gpus(n *yaml.Node, p *policy.Policy) {
-	g := new(policy.GPUs)
-	p.GPUs = g
-	r.members("gpus: ", n, map[string]func(*yaml.Node){
-		"min":       func(n *yaml.Node) { g.Min = int(r.integer("gpus.min", n, maxList)) },
-		"max":       func(n *yaml.Node) { g.Max = int(r.integer("gpus.max", n, maxList)) },
-		"registers": func(n *yaml.Node) { g.Registers = r.registers("gpus.registers", n) },
-		"facts":     func(n *yaml.Node) { g.Facts = r.facts("gpus.facts", n) },
+func (r *reader) devices(member string, n *yaml.Node) *policy.Devices {
+	d := new(policy.Devices)
+	r.members(member+": ", n, map[string]func(*yaml.Node){
+		"min":       func(n *yaml.Node) { d.Min = int(r.integer(member+".min", n, maxList)) },
+		"max":       func(n *yaml.Node) { d.Max = int(r.integer(member+".max", n, maxList)) },
+		"registers": func(n *yaml.Node) { d.Registers = r.registers(member+".registers", n) },
+		"facts":     func(n *yaml.Node) { d.Facts = r.facts(member+".facts", n) },
 	})
-	if g.Max > 0 && g.Max < g.Min {
-		r.fail(n, "gpus: max %d is below min %d", g.Max, g.Min)
+	if d.Max > 0 && d.Max < d.Min {
+		r.fail(n, "%s: max %d is below min %d", member, d.Max, d.Min)
 	}
+	return d
 }

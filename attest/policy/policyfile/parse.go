@@ -265,5 +265,5 @@ func (r *reader) svns(member string, n *yaml.Node) map[string]uint64 {
 }
 
 func kinds() []attest.TEE {
-	return []attest.TEE{attest.SGX, attest.TDX, attest.SEVSNP, attest.Nitro, attest.TPM, attest.NVIDIAGPU}
+	return []attest.TEE{attest.SGX, attest.TDX, attest.SEVSNP, attest.Nitro, attest.TPM, attest.NVIDIAGPU, "nvidia-switch"}
 }

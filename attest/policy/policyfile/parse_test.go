@@ -39,6 +39,7 @@ platforms: [aa, bb]
 report_data: 0102
 nonce: ff00
 gpus: {min: 1, max: 8, registers: {vbios: "01"}, facts: {arch: HOPPER}}
+switches: {max: 4}
 `
 
 func ptr[T any](v T) *T { return &v }
@@ -51,7 +52,8 @@ func wantFull() *policy.Policy {
 		TCBStatuses: []string{"UpToDate", "SWHardeningNeeded"}, Advisories: []string{"INTEL-SA-00615"}, MinTCBEvaluation: 17, MinTCBDate: time.Date(2025, 5, 14, 0, 0, 0, 0, time.UTC),
 		MinSVNs: map[string]uint64{"microcode": 209, "snp": 0}, MaxEvidenceAge: 10 * time.Minute, MaxCollateralAge: 720 * time.Hour, CollateralGrace: 36 * time.Hour,
 		PlatformIDs: []string{"aa", "bb"}, ReportData: []byte{1, 2}, Nonce: []byte{0xff, 0},
-		GPUs: &policy.GPUs{Min: 1, Max: 8, Registers: map[string][][]byte{"vbios": {{1}}}, Facts: map[string][]string{"arch": {"HOPPER"}}},
+		GPUs:     &policy.Devices{Min: 1, Max: 8, Registers: map[string][][]byte{"vbios": {{1}}}, Facts: map[string][]string{"arch": {"HOPPER"}}},
+		Switches: &policy.Devices{Max: 4},
 	}
 }
 
