@@ -38,28 +38,14 @@ func (s *Source) imported(kind Kind, subject string) *Document {
 	}
 	var list []*Document
 	for _, d := range b.of(kind, subject) {
-		if d.Choice.number() != 0 && d.Root == rootHash(s.o.Intel) {
-			list = append(list, d)
+		if d.Choice.number() == 0 || d.Root != rootHash(s.o.Intel) {
+			continue
 		}
-	}
-	for len(list) > 0 {
-		d := best(list, s.o.Now())
 		if v, err := d.verify(s.o.Intel, d.Chain); err == nil {
-			return d.verifiedBy(v, d.Chain)
-		}
-		list = without(list, d)
-	}
-	return nil
-}
-
-func without(list []*Document, d *Document) []*Document {
-	var out []*Document
-	for _, o := range list {
-		if o != d {
-			out = append(out, o)
+			list = append(list, d.verifiedBy(v, d.Chain))
 		}
 	}
-	return out
+	return best(list, s.o.Now())
 }
 
 func (s *Source) wantPCKCRL(ca string) want {

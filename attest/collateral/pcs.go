@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 
-	"hitoku.dev/attest"
 	"hitoku.dev/attest/dcap"
 )
 
@@ -285,6 +284,3 @@ func (c *Client) PCKCertificates(ctx context.Context, p *dcap.PCK) ([]*Document,
 	}
 	return docs, nil
 }
-
-// KindsOf returns the signed documents that quotes of a TEE need.
-func KindsOf(t attest.TEE) (tcbInfo, identity Kind) { return tcbInfoKind(t), identityKind(t) }
