@@ -9,10 +9,13 @@ import (
 
 // Limits.
 const (
-	MaxSize  = 256 << 10 // bytes of a whole message in any form
-	MaxItems = 64        // records and collections in a message
-	maxDepth = 4         // collections within collections
-	maxText  = 256       // bytes of a type or label
+	MaxSize = 256 << 10 // bytes of a whole message in any form
+	// MaxExtension is the limit in bytes of a message in a certificate, which anybody who opens a
+	// connection may present: reading one costs less than 1 MiB.
+	MaxExtension = 96 << 10
+	MaxItems     = 64  // records and collections in a message
+	maxDepth     = 4   // collections within collections
+	maxText      = 256 // bytes of a type or label
 )
 
 // Indicator says which conceptual messages of RFC 9334 a record holds; 0 where it does not say.

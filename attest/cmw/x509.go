@@ -22,7 +22,7 @@ func (m *Message) JSONExtension() (pkix.Extension, error) {
 		return pkix.Extension{}, err
 	}
 	value, err := asn1.MarshalWithParams(string(text), "utf8")
-	return pkix.Extension{Id: attest.OIDCMW, Value: value}, err
+	return extension(value, err)
 }
 
 // CBORExtension returns the extension id-pe-cmw that carries m as CBOR.
@@ -32,7 +32,17 @@ func (m *Message) CBORExtension() (pkix.Extension, error) {
 		return pkix.Extension{}, err
 	}
 	value, err := asn1.Marshal(raw)
-	return pkix.Extension{Id: attest.OIDCMW, Value: value}, err
+	return extension(value, err)
+}
+
+func extension(value []byte, err error) (pkix.Extension, error) {
+	if err == nil && len(value) > MaxExtension {
+		err = fmt.Errorf("cmw: %d bytes, at most %d allowed in a certificate", len(value), MaxExtension)
+	}
+	if err != nil {
+		return pkix.Extension{}, err
+	}
+	return pkix.Extension{Id: attest.OIDCMW, Value: value}, nil
 }
 
 // FindExtension returns the value of the wrapper's extension, under the
@@ -60,8 +70,8 @@ func FindExtension(cert *x509.Certificate) ([]byte, error) {
 // UTF8String, cbor OCTET STRING }, and whether it is JSON. Under the TCG's
 // identifier the JSON text may also lie in the OCTET STRING.
 func Unwrap(der []byte) (inner []byte, isText bool, err error) {
-	if len(der) > MaxSize {
-		return nil, false, fmt.Errorf("%d bytes, at most %d allowed", len(der), MaxSize)
+	if len(der) > MaxExtension {
+		return nil, false, fmt.Errorf("%d bytes, at most %d allowed in a certificate", len(der), MaxExtension)
 	}
 	var v asn1.RawValue
 	rest, err := asn1.Unmarshal(der, &v)
