@@ -2,7 +2,6 @@ package simtee
 
 import (
 	"os"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,7 +21,7 @@ import (
 // time.
 type hashed struct {
 	file    *os.File
-	stat    syscall.Stat_t
+	stat    unix.Stat_t
 	program *program
 }
 
@@ -30,17 +29,16 @@ const settled = 2 * time.Second
 
 // remember keeps f and what was found in it, where that is safe. It reports
 // whether f was kept.
-func (p *process) remember(f *os.File, info os.FileInfo, prog *program, now time.Time) bool {
-	st := *info.Sys().(*syscall.Stat_t)
+func (p *process) remember(f *os.File, st *unix.Stat_t, prog *program, now time.Time) bool {
 	if age := now.Sub(time.Unix(st.Ctim.Unix())); age < settled || !localFileSystem(f) {
 		return false
 	}
-	again, err := f.Stat() // nothing changed while it was hashed
-	if err != nil || !sameContent(&st, again.Sys().(*syscall.Stat_t)) {
+	var again unix.Stat_t // nothing changed while it was hashed
+	if err := unix.Fstat(int(f.Fd()), &again); err != nil || !sameContent(st, &again) {
 		return false
 	}
 	p.forget()
-	p.hashed = &hashed{file: f, stat: st, program: prog}
+	p.hashed = &hashed{file: f, stat: *st, program: prog}
 	return true
 }
 
@@ -52,16 +50,16 @@ func (p *process) forget() {
 	}
 }
 
-// unchanged returns the program that was hashed before, if info is that file
+// unchanged returns the program that was hashed before, if st is that file
 // with that content.
-func (p *process) unchanged(info os.FileInfo) *program {
-	if p.hashed == nil || !sameContent(&p.hashed.stat, info.Sys().(*syscall.Stat_t)) {
+func (p *process) unchanged(st *unix.Stat_t) *program {
+	if p.hashed == nil || !sameContent(&p.hashed.stat, st) {
 		return nil
 	}
 	return p.hashed.program
 }
 
-func sameContent(a, b *syscall.Stat_t) bool {
+func sameContent(a, b *unix.Stat_t) bool {
 	return a.Dev == b.Dev && a.Ino == b.Ino && a.Size == b.Size && a.Ctim == b.Ctim && a.Mtim == b.Mtim
 }
 

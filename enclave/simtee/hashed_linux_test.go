@@ -6,6 +6,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestRememberedDigest: a digest is taken for known only while the file it was
@@ -13,17 +15,17 @@ import (
 func TestRememberedDigest(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "program")
-	open := func() (*os.File, os.FileInfo) {
+	open := func() (*os.File, *unix.Stat_t) {
 		f, err := os.Open(path)
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { f.Close() })
-		info, err := f.Stat()
-		if err != nil {
+		var st unix.Stat_t
+		if err := unix.Fstat(int(f.Fd()), &st); err != nil {
 			t.Fatal(err)
 		}
-		return f, info
+		return f, &st
 	}
 	changed := func() syscall.Timespec {
 		var st syscall.Stat_t
@@ -58,7 +60,8 @@ func TestRememberedDigest(t *testing.T) {
 		t.Error("a file that changed while it was hashed was remembered")
 	}
 	write("one")
-	if err := os.Chtimes(path, info.ModTime(), info.ModTime()); err != nil {
+	modified := time.Unix(info.Mtim.Unix())
+	if err := os.Chtimes(path, modified, modified); err != nil {
 		t.Fatal(err)
 	}
 	if _, now := open(); p.unchanged(now) != nil {

@@ -49,15 +49,39 @@ func (p *process) observe() (*program, error) {
 // readProgram looks at the open file behind /proc/PID/exe, not at what its path
 // leads to now.
 func (p *process) readProgram() (*program, error) {
+	st, err := p.statProgram()
+	if err != nil {
+		return nil, err
+	}
+	prog := p.unchanged(&st)
+	if prog == nil {
+		if prog, st, err = p.readAnew(); err != nil {
+			return nil, err
+		}
+	}
+	err = p.checkCode(prog)
+	if same := p.executes(&st); same != nil {
+		return nil, same // then the text was another program's
+	}
+	return prog, err
+}
+
+// statProgram describes the file that the process executes; /proc/PID/exe leads to the
+// file itself.
+func (p *process) statProgram() (st unix.Stat_t, err error) {
+	raw, err := p.dir.SyscallConn()
+	if err != nil {
+		return st, err
+	}
+	cerr := raw.Control(func(dir uintptr) { err = unix.Fstatat(int(dir), "exe", &st, 0) })
+	return st, p.explainProgram(errors.Join(cerr, err))
+}
+
+// readAnew hashes the file that the process executes, and remembers it where that is safe.
+func (p *process) readAnew() (prog *program, st unix.Stat_t, err error) {
 	f, err := p.open("exe", unix.O_NONBLOCK)
 	if err != nil {
-		if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
-			return nil, &RefusedError{
-				Rule: "caller_program", Wanted: "a program that the node agent may read", Seen: err.Error(),
-				Advice: "run the node agent as root, or the guest in a user namespace below the agent's",
-			}
-		}
-		return nil, err
+		return nil, st, p.explainProgram(err)
 	}
 	keep := false
 	defer func() {
@@ -66,35 +90,39 @@ func (p *process) readProgram() (*program, error) {
 		}
 	}()
 	info, err := f.Stat()
+	if err == nil {
+		err = unix.Fstat(int(f.Fd()), &st)
+	}
 	if err != nil {
-		return nil, err
+		return nil, st, err
 	}
-	prog := p.unchanged(info)
-	if prog == nil {
-		if prog, err = p.hash(f, info); err != nil {
-			return nil, err
-		}
-		keep = p.remember(f, info, prog, time.Now())
+	if prog, err = p.hash(f, info); err != nil {
+		return nil, st, err
 	}
-	err = p.checkCode(prog)
-	if same := p.executes(info); same != nil {
-		return nil, same // then the text was another program's
-	}
-	return prog, err
+	keep = p.remember(f, &st, prog, time.Now())
+	return prog, st, nil
 }
 
-// executes refuses when the program is no longer the file of info.
-func (p *process) executes(info os.FileInfo) error {
-	f, err := p.open("exe", unix.O_PATH)
+func (p *process) explainProgram(err error) error {
+	switch {
+	case errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOENT):
+		return gone(p.pid)
+	case errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM):
+		return &RefusedError{
+			Rule: "caller_program", Wanted: "a program that the node agent may read", Seen: err.Error(),
+			Advice: "run the node agent as root, or the guest in a user namespace below the agent's",
+		}
+	}
+	return err
+}
+
+// executes refuses when the program is no longer the file of st.
+func (p *process) executes(st *unix.Stat_t) error {
+	now, err := p.statProgram()
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	now, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	if !os.SameFile(info, now) {
+	if st.Dev != now.Dev || st.Ino != now.Ino {
 		return &RefusedError{
 			Rule: "caller_program", Wanted: "one program", Seen: "another one while it was looked at",
 			Advice: "connect after the last execve(2)",

@@ -33,15 +33,23 @@ func decodeObject(raw []byte, want map[string]*string) error {
 			return fmt.Errorf("request body: member %q appears twice", clip(key))
 		}
 		seen[key] = true
-		var value json.RawMessage
-		if err := dec.Decode(&value); err != nil {
-			return fmt.Errorf("request body: %w", err)
-		}
 		dst, ok := want[key]
-		if !ok || string(value) == "null" {
+		if !ok {
+			var ignored json.RawMessage
+			if err := dec.Decode(&ignored); err != nil {
+				return fmt.Errorf("request body: %w", err)
+			}
 			continue
 		}
-		if err := json.Unmarshal(value, dst); err != nil {
+		value, err := dec.Token()
+		if err != nil {
+			return fmt.Errorf("request body: %w", err)
+		}
+		switch value := value.(type) {
+		case nil:
+		case string:
+			*dst = value
+		default:
 			return fmt.Errorf("request body: member %q: wanted a string", key)
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"time"
 
@@ -21,7 +20,7 @@ func newCertificate(kind string, n *store.Node, req *issue.Request, e *attest.Re
 	c := &e.Claims
 	row := &store.Certificate{
 		AccountID: n.AccountID, ZoneID: n.ZoneID, Kind: kind, Status: store.CertificatePending, NodeID: n.ID, KeyHash: hex.EncodeToString(req.SPKIHash[:]),
-		Subject: req.CommonName, CSR: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: req.DER})), CreatedAt: now,
+		Subject: req.CommonName, CSR: ca.EncodeRequestPEM(req.DER), CreatedAt: now,
 		Details: store.CertificateDetails{
 			MREnclave: hex.EncodeToString(c.Measurement), MRSigner: hex.EncodeToString(c.Signer), ISVProdID: int(c.ProdID), ISVSVN: int(c.SVN),
 			CPUSVN: hex.EncodeToString(c.CPUSVN), QuoteStatus: c.TCB.Overall, PlatformID: c.PlatformID, Freshness: d.Freshness, Debug: c.Debug,

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unsafe"
 )
 
 // table describes one SQL table to the functions of this file.
@@ -69,11 +70,11 @@ func lv(w interface{ Write([]byte) (int, error) }, b []byte) {
 	w.Write(b)
 }
 
-// canonical is the byte form of a column value in MACs and audit hashes.
+// canonical is the byte form of a column value in MACs and audit hashes; it must not be changed.
 func canonical(v any) []byte {
 	switch v := v.(type) {
-	case string:
-		return []byte(v)
+	case string: // read only, and long ones are many
+		return unsafe.Slice(unsafe.StringData(v), len(v))
 	case []byte:
 		return v
 	case int64:
