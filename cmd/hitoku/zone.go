@@ -16,7 +16,12 @@ func newZoneCommand() *cobra.Command {
 	listCmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the zones of the account",
-		Args:  args(cobra.NoArgs),
+		Long: `List the zones of the account.
+
+The manager renews the certificate of a zone's authority by itself before it ends,
+over the same key. The account root above them is what clients hold, so a person
+renews it: a line here says when it is time.`,
+		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, c, err := connect()
 			if err != nil {
@@ -26,10 +31,19 @@ func newZoneCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			var root wire.RootReply
+			if len(zones) > 0 {
+				if root, err = client.Get[wire.RootReply](cmd.Context(), c, "/v1/accounts/"+zones[0].AcctID+"/root"); err != nil {
+					return err
+				}
+			}
 			return o.print(cmd, zones, func(w io.Writer) {
-				fmt.Fprintln(w, "NAME\tID\tREPORT EVERY\tRENEW AFTER")
+				fmt.Fprintln(w, "NAME\tID\tREPORT EVERY\tRENEW AFTER\tCERTIFICATE ENDS")
 				for _, z := range zones {
-					fmt.Fprintf(w, "%s\t%s\t%ds\t%d%%\n", z.Name, z.ZoneID, z.NodeRefreshInterval, z.NodeRenewalThreshold)
+					fmt.Fprintf(w, "%s\t%s\t%ds\t%d%%\t%s\n", z.Name, z.ZoneID, z.NodeRefreshInterval, z.NodeRenewalThreshold, day(z.CertificateEndsAt))
+				}
+				if root.Warning != "" {
+					fmt.Fprintf(w, "WARNING: %s.\n", root.Warning)
 				}
 			})
 		},

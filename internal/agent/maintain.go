@@ -216,6 +216,7 @@ func (a *Agent) renew(ctx context.Context, n *node, mgr *managerClient) error {
 	renewed := *n
 	renewed.Key = string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 	renewed.Certificate = res.Certificate
+	renewed.adoptRoot(res.AccountRoot)
 	if err := a.install(&renewed); err != nil {
 		return err
 	}

@@ -57,6 +57,15 @@ func (n *node) remaining(now time.Time) (left, life time.Duration) {
 	return n.leaf.NotAfter.Sub(now), n.leaf.NotAfter.Sub(n.leaf.NotBefore)
 }
 
+// adoptRoot takes a renewed certificate of the account root that this node is
+// enrolled under, which is known by its key. Anything else is left aside.
+func (n *node) adoptRoot(text string) {
+	root, err := parseRoot([]byte(text))
+	if err == nil && attest.SPKIHash(root.RawSubjectPublicKeyInfo) == n.accountRootHash && root.NotAfter.After(n.root.NotAfter) {
+		n.AccountRoot = text
+	}
+}
+
 // loadNode reads the state file; a missing one is (nil, nil).
 func loadNode(path string) (*node, error) {
 	f, err := os.Open(path)

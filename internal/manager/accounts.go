@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"hitoku.dev/attest"
+	"hitoku.dev/internal/manager/ca"
 	"hitoku.dev/internal/manager/store"
 	"hitoku.dev/internal/wire"
 )
@@ -340,9 +342,16 @@ func (m *Manager) root(ctx context.Context, a Actor, id, kind string) (*wire.Roo
 		if err != nil {
 			return err
 		}
-		hash, err := spkiHashOf(row)
-		w = wire.RootReply{Certificate: row.Certificate, SPKISHA256: hex.EncodeToString(hash[:])}
-		return err
+		certs, err := ca.ParsePEM(row.Certificate)
+		if err != nil {
+			return err
+		}
+		hash := attest.SPKIHash(certs[0].RawSubjectPublicKeyInfo)
+		w = wire.RootReply{Certificate: row.Certificate, SPKISHA256: hex.EncodeToString(hash[:]), EndsAt: certs[0].NotAfter.Unix()}
+		if kind == store.AuthorityRoot && m.endsSoon(certs[0]) {
+			w.Warning = rootEnds(certs[0])
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, err

@@ -66,8 +66,13 @@ func zoneInfo(ctx context.Context, tx *store.Tx, acct *store.Account, z *store.Z
 	if err != nil {
 		return wire.Zone{}, err
 	}
+	certs, err := ca.ParsePEM(row.Certificate)
+	if err != nil {
+		return wire.Zone{}, err
+	}
 	return wire.Zone{
-		AcctID: acct.ID, ZoneID: z.ID, Name: z.Name, Description: z.Description, Certificate: row.Certificate,
+		CertificateEndsAt: certs[0].NotAfter.Unix(),
+		AcctID:            acct.ID, ZoneID: z.ID, Name: z.Name, Description: z.Description, Certificate: row.Certificate,
 		NodeRefreshInterval: z.RefreshInterval, NodeRenewalThreshold: z.RenewalThreshold,
 		NodeEnrollment: wire.NodeEnrollment{AttestationEnforcementDisabledInsecure: acct.TestOnly},
 	}, nil

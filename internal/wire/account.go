@@ -156,6 +156,8 @@ type ObjectCounts struct {
 type RootReply struct {
 	Certificate string `json:"certificate"` // PEM
 	SPKISHA256  string `json:"spki_sha256"`
+	EndsAt      int64  `json:"ends_at"`
+	Warning     string `json:"warning,omitempty"` // when it ends soon
 }
 
 // Zone is a certificate authority of an account.
@@ -168,6 +170,7 @@ type Zone struct {
 	NodeRefreshInterval  int64          `json:"node_refresh_interval"`  // seconds
 	NodeRenewalThreshold int64          `json:"node_renewal_threshold"` // percent of a certificate's life
 	NodeEnrollment       NodeEnrollment `json:"node_enrollment"`
+	CertificateEndsAt    int64          `json:"certificate_ends_at,omitempty"` // extension
 }
 
 // ZoneToken is the reply of GET /v1/zones/{id}/token.

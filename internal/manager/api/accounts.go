@@ -42,6 +42,10 @@ func (s *Server) accounts() {
 		func(ctx context.Context, c caller, in *ByID) (*body[wire.RootReply], error) {
 			return reply(s.m.AccountRoot(ctx, c.actor, in.ID))
 		})
+	register(s, operation{method: http.MethodPost, path: "/v1/accounts/{id}/root/renew", class: userAuth, tag: tag, summary: "Give the account root a new certificate over the same key (extension)"},
+		func(ctx context.Context, c caller, in *ByID) (*body[wire.RootReply], error) {
+			return reply(s.m.RenewAccountRoot(ctx, c.actor, in.ID))
+		})
 	register(s, operation{method: http.MethodGet, path: "/v1/accounts/{id}/simulated-root", class: userAuth, tag: tag, summary: "The simulated TEE's root of a test-only account (extension)"},
 		func(ctx context.Context, c caller, in *ByID) (*body[wire.RootReply], error) {
 			return reply(s.m.SimulatedRoot(ctx, c.actor, in.ID))

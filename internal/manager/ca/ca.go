@@ -128,21 +128,23 @@ func NewRoot(random io.Reader, now time.Time, p RootParams) (*Authority, error) 
 	if err != nil {
 		return nil, fmt.Errorf("account %s: root: %w", p.AccountID, err)
 	}
-	return selfSign(random, now, key, p)
+	return selfSign(random, now, key, p, nil)
 }
 
-// RenewRoot gives a root a new certificate over the same key.
+// RenewRoot gives a root a new certificate over the same key, and with the same subject, since
+// what it signed names that.
 func RenewRoot(root *Authority, random io.Reader, now time.Time, p RootParams) (*Authority, error) {
-	return selfSign(random, now, root.Key, p)
+	return selfSign(random, now, root.Key, p, root.Certificate.RawSubject)
 }
 
-func selfSign(random io.Reader, now time.Time, key crypto.Signer, p RootParams) (*Authority, error) {
+func selfSign(random io.Reader, now time.Time, key crypto.Signer, p RootParams, rawSubject []byte) (*Authority, error) {
 	name := "Hitoku account root: " + p.Name
 	if p.Simulated {
 		name = "Simulated, test only: " + name
 	}
 	template := &x509.Certificate{
 		Subject:    subject(name, pair{oidAccountID, p.AccountID}),
+		RawSubject: rawSubject,
 		NotBefore:  now.Add(-backdate),
 		NotAfter:   now.Add(RootLifetime),
 		MaxPathLen: 1,
@@ -166,16 +168,16 @@ func NewZone(root *Authority, random io.Reader, now time.Time, p ZoneParams) (*A
 	if err != nil {
 		return nil, fmt.Errorf("zone %s: %w", p.ZoneID, err)
 	}
-	return signZone(root, random, now, key, p)
+	return signZone(root, random, now, key, p, nil)
 }
 
-// RenewZone gives a zone authority a new certificate over the same key: a later end, or, in a
-// test-only account, other domains.
+// RenewZone gives a zone authority a new certificate over the same key, with the same subject: a
+// later end, or, in a test-only account, other domains.
 func RenewZone(root, zone *Authority, random io.Reader, now time.Time, p ZoneParams) (*Authority, error) {
-	return signZone(root, random, now, zone.Key, p)
+	return signZone(root, random, now, zone.Key, p, zone.Certificate.RawSubject)
 }
 
-func signZone(root *Authority, random io.Reader, now time.Time, key crypto.Signer, p ZoneParams) (*Authority, error) {
+func signZone(root *Authority, random io.Reader, now time.Time, key crypto.Signer, p ZoneParams, rawSubject []byte) (*Authority, error) {
 	if now.After(root.Certificate.NotAfter) {
 		return nil, fmt.Errorf("zone %s: the account root ended at %s; renew it first", p.ZoneID, root.Certificate.NotAfter.Format(time.RFC3339))
 	}
@@ -185,6 +187,7 @@ func signZone(root *Authority, random io.Reader, now time.Time, key crypto.Signe
 	}
 	template := &x509.Certificate{
 		Subject:        subject(name, pair{oidAccountID, p.AccountID}, pair{oidZoneID, p.ZoneID}),
+		RawSubject:     rawSubject,
 		NotBefore:      now.Add(-backdate),
 		NotAfter:       earlier(now.Add(ZoneLifetime), root.Certificate.NotAfter),
 		MaxPathLenZero: true,

@@ -126,6 +126,7 @@ func Run(ctx context.Context, o Options, ready func(Ready)) (err error) {
 	if err != nil {
 		return err
 	}
+	defer m.keepUp(ctx, o.Log)()
 	server := &http.Server{
 		Handler:           api.New(api.Options{Manager: m.Manager, Version: o.Version, Log: o.Log}),
 		TLSConfig:         m.tlsConfig(),
