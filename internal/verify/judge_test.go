@@ -203,6 +203,8 @@ func TestResult(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	dot := strings.LastIndex(good, ".") + 1
+	changed := good[:dot] + map[bool]string{true: "B", false: "A"}[good[dot] == 'A'] + good[dot+1:]
 	judge := func(token string, edit func(o *verify.Options)) *verify.Report {
 		o := verify.Options{Target: write(t, "token", []byte(token+"\n")), ResultKey: key.Public(), At: verifytest.Now.Add(2 * time.Minute)}
 		if edit != nil {
@@ -222,7 +224,7 @@ func TestResult(t *testing.T) {
 		"no key":          {token: good, edit: func(o *verify.Options) { o.ResultKey = nil }, failed: []string{"root_trusted"}},
 		"expired":         {token: good, edit: func(o *verify.Options) { o.At = o.At.Add(2 * time.Hour) }, failed: []string{"result_signature"}},
 		"not yet":         {token: good, edit: func(o *verify.Options) { o.At = o.At.Add(-time.Hour) }, failed: []string{"result_signature"}},
-		"changed":         {token: good[:len(good)-2] + "AA", failed: []string{"result_signature"}},
+		"changed":         {token: changed, failed: []string{"result_signature"}},
 		"with a policy":   {token: good, edit: func(o *verify.Options) { o.Policy.Closed = true }, failed: []string{"policy"}},
 	}
 	for name, tc := range cases {
