@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -15,9 +16,9 @@ import (
 )
 
 type loginOptions struct {
-	manager, email, pin, ca, code, firstName, lastName string
-	signUp                                             bool
-	password                                           passwordFlag
+	manager, email, pin, ca, code, codeFile, firstName, lastName string
+	signUp                                                       bool
+	password                                                     passwordFlag
 	output
 }
 
@@ -67,7 +68,8 @@ HITOKU_PIN or HITOKU_CA instead of a session file.`,
 	f.StringVar(&o.pin, "pin", "", "sha256:… of the manager's public key (or HITOKU_PIN)")
 	f.StringVar(&o.ca, "ca", "", "`file` with the CA certificate of the manager, PEM (or HITOKU_CA)")
 	o.password.flag(cmd)
-	f.StringVar(&o.code, "code", "", "one-time code of the manager's first start: create the first administrator")
+	f.StringVar(&o.code, "code", "", "one-time code of the manager's first start: create the first administrator; others on this machine can see it in the process list until it is used, --code-file hides it")
+	f.StringVar(&o.codeFile, "code-file", "", "`file` with the one-time code")
 	f.BoolVar(&o.signUp, "sign-up", false, "create the user")
 	f.StringVar(&o.firstName, "first-name", "", "first name, with --code or --sign-up")
 	f.StringVar(&o.lastName, "last-name", "", "last name, with --code or --sign-up")
@@ -131,6 +133,18 @@ func (o *loginOptions) trust() (client.Trust, error) {
 }
 
 func (o *loginOptions) run(cmd *cobra.Command) error {
+	if o.codeFile != "" {
+		if o.code != "" {
+			return usageError{errors.New("login: give --code or --code-file, not both")}
+		}
+		raw, err := os.ReadFile(o.codeFile)
+		if err != nil {
+			return fmt.Errorf("login: one-time code: %w", err)
+		}
+		if o.code = strings.TrimSpace(string(raw)); o.code == "" {
+			return fmt.Errorf("login: one-time code: %s is empty", o.codeFile)
+		}
+	}
 	if o.code != "" && o.signUp {
 		return usageError{errors.New("login: --code signs up already; leave --sign-up out")}
 	}
