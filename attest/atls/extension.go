@@ -130,9 +130,7 @@ func ParseExtension(der []byte) (*Message, error) {
 	}
 	if r := w.Get(labelCollateral); r != nil {
 		m.Collateral = new(dcap.Collateral)
-		dec := json.NewDecoder(bytes.NewReader(r.Value))
-		dec.DisallowUnknownFields()
-		if err := dec.Decode(m.Collateral); err != nil {
+		if err := json.Unmarshal(r.Value, m.Collateral); err != nil { // unknown members are refused below
 			return nil, fmt.Errorf("collateral: %w", err)
 		}
 	}

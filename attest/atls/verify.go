@@ -236,7 +236,7 @@ func (c *check) evidence(k *checker) *attest.Result {
 	v, from := k.verifier(m)
 	result, err := v.Verify(m.Evidence, c.at)
 	if err != nil {
-		c.rule("quote_format", "an SGX quote of version 3", err.Error(), false, advice)
+		c.rule("quote_format", "an SGX or TDX quote of version 3, 4 or 5", err.Error(), false, advice)
 		return &attest.Result{}
 	}
 	if from != "" {
