@@ -116,7 +116,7 @@ func (c *check) quotes(e *Evidence) {
 		selected = append(selected, a.selected())
 	}
 	format = errors.Join(format, together)
-	c.rule("quote_format", "quotes that a TPM made itself, all over one nonce and in one start of the machine", fmt.Sprintf("%d", len(e.Quotes)), format, adviceTampered)
+	c.rule("quote_format", "quotes that a TPM made itself, all over one nonce and in one start of the machine", "quotes of a TPM: "+strconv.Itoa(len(e.Quotes)), format, adviceTampered)
 	c.rule("quote_signature", "quotes signed by the attestation key", strings.Join(slices.Compact(schemes), ", "), signature, adviceTampered)
 	if digest == nil && c.attest == nil {
 		digest = errors.New("no quote could be read")
