@@ -233,14 +233,22 @@ func TestFromVerdict(t *testing.T) {
 		vector Vector
 	}{
 		"accepted": {status: Affirming, vector: Vector{InstanceIdentity: 2, Executables: 3, Hardware: 2, RuntimeOpaque: 2}},
-		"tolerated": {edit: func(v *attest.Verdict, _ *attest.Claims) { v.TCB.Overall = "SWHardeningNeeded" }, status: Warning,
-			vector: Vector{InstanceIdentity: 2, Executables: 3, Hardware: 32, RuntimeOpaque: 2}},
-		"debug tolerated": {edit: func(v *attest.Verdict, _ *attest.Claims) { v.Debug = true }, status: Contraindicated,
-			vector: Vector{InstanceIdentity: 2, Configuration: 96, Executables: 3, Hardware: 2, RuntimeOpaque: 96}},
-		"simulated": {edit: func(v *attest.Verdict, _ *attest.Claims) { v.Simulated = true }, status: Contraindicated,
-			vector: Vector{InstanceIdentity: 2, Executables: 3, Hardware: 97}},
-		"TPM": {edit: func(_ *attest.Verdict, c *attest.Claims) { c.TEE = attest.TPM }, status: Affirming,
-			vector: Vector{InstanceIdentity: 2, Executables: 3, Hardware: 2}},
+		"tolerated": {
+			edit: func(v *attest.Verdict, _ *attest.Claims) { v.TCB.Overall = "SWHardeningNeeded" }, status: Warning,
+			vector: Vector{InstanceIdentity: 2, Executables: 3, Hardware: 32, RuntimeOpaque: 2},
+		},
+		"debug tolerated": {
+			edit: func(v *attest.Verdict, _ *attest.Claims) { v.Debug = true }, status: Contraindicated,
+			vector: Vector{InstanceIdentity: 2, Configuration: 96, Executables: 3, Hardware: 2, RuntimeOpaque: 96},
+		},
+		"simulated": {
+			edit: func(v *attest.Verdict, _ *attest.Claims) { v.Simulated = true }, status: Contraindicated,
+			vector: Vector{InstanceIdentity: 2, Executables: 3, Hardware: 97},
+		},
+		"TPM": {
+			edit: func(_ *attest.Verdict, c *attest.Claims) { c.TEE = attest.TPM }, status: Affirming,
+			vector: Vector{InstanceIdentity: 2, Executables: 3, Hardware: 2},
+		},
 		"signature":   {edit: refuse("quote_signature"), status: Contraindicated, vector: Vector{InstanceIdentity: 99, Hardware: 99}},
 		"measurement": {edit: refuse("measurement"), status: Contraindicated, vector: Vector{Executables: 33}},
 		"register":    {edit: refuse("register_rtmr0"), status: Contraindicated, vector: Vector{Executables: 33}},

@@ -39,7 +39,7 @@ type verifyOptions struct {
 	at                        string
 	collateral                string
 	eventLog                  string
-	with                      []string
+	rims, with                []string
 	nonce, reportData         string
 	image                     string
 	tcbStatuses               []string
@@ -128,6 +128,7 @@ Exit codes: 0 accepted, 1 refused, 2 wrong usage.`,
 	f.StringVar(&o.at, "at", "", "judge as of this time, RFC 3339, or this day at 0:00 UTC (default: now)")
 	f.StringVar(&o.collateral, "collateral", "", "file or folder with what the makers signed: a bundle, certificates, revocation lists, answers of their services")
 	f.StringVar(&o.eventLog, "event-log", "", "file with the event log of the evidence (TCG, CC, IMA or dstack), to be replayed to its registers")
+	f.StringArrayVar(&o.rims, "rim", nil, "file with reference values that NVIDIA signed for a driver or a VBIOS (repeatable)")
 	f.StringArrayVar(&o.with, "with", nil, "file with the evidence of a device beside the TEE, such as a GPU (repeatable)")
 	f.StringVar(&o.nonce, "nonce", "", "nonce that the evidence answers, hexadecimal; where the format has none, the beginning of the report data")
 	f.StringVar(&o.reportData, "report-data", "", "what the evidence was made over, hexadecimal; less than 64 bytes are padded with zeros")
@@ -203,6 +204,13 @@ func (o *verifyOptions) parse(target string) (*verify.Options, error) {
 		*r.to = cert
 	}
 	out.EventLog, out.With = o.eventLog, o.with
+	for _, file := range o.rims {
+		rim, e := os.ReadFile(file)
+		if e != nil {
+			err = errors.Join(err, fmt.Errorf("verify: --rim: %w", e))
+		}
+		out.RIMs = append(out.RIMs, rim)
+	}
 	for _, file := range o.tpmKeys {
 		key, e := readPublicKey(file)
 		err = errors.Join(err, e)

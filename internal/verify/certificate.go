@@ -42,8 +42,10 @@ func (r *Report) judgeCertificate(chain []*x509.Certificate, o *Options) error {
 	r.policy.AllowSimulated = o.SimulatedRoot != nil && (o.Policy.AllowSimulated || !o.Policy.Closed)
 	r.result = attest.Result{Claims: out.Claims, Rules: others(out.Verdict.Rules, o.Policy.Rules(&out.Claims))}
 	if len(o.With) > 0 || o.EventLog != "" {
-		rule := attest.Rule{Name: "further_evidence", Wanted: "an event log or devices beside bare evidence", Seen: "a certificate",
-			Advice: "give the evidence itself, not the certificate that carries it"}
+		rule := attest.Rule{
+			Name: "further_evidence", Wanted: "an event log or devices beside bare evidence", Seen: "a certificate",
+			Advice: "give the evidence itself, not the certificate that carries it",
+		}
 		r.require(rule, rule.Name)
 		r.result.Rules = append(r.result.Rules, rule)
 	}

@@ -186,3 +186,24 @@ func FuzzFind(f *testing.F) {
 		}
 	})
 }
+
+func TestRenumber(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name  string
+		first int
+		want  string
+	}{
+		{"root_trusted", 1, "device_1_root_trusted"},
+		{"root_trusted", 3, "device_3_root_trusted"},
+		{"device_1_chain", 3, "device_3_chain"},
+		{"device_4_chain", 3, "device_6_chain"},
+		{"nonce: text", 2, "device_2_nonce: text"},
+		{"device_kind", 2, "device_2_device_kind"},
+		{"device_0_kind", 2, "device_2_device_0_kind"},
+	} {
+		if got := renumber(tc.name, tc.first); got != tc.want {
+			t.Errorf("%s became %s, wanted %s", tc.name, got, tc.want)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"hitoku.dev/attest"
@@ -94,26 +95,40 @@ func join(r *attest.Result, p *piece, o *Options) {
 		r.Rules = append(r.Rules, attest.Rule{Name: prefix + "format", Wanted: "a " + p.format.name, Seen: err.Error(), Advice: "is this the right file?"})
 		return
 	}
+	devices := d.Claims.Devices // of a format that may hold several, all of them are here
+	if len(devices) == 0 {
+		devices = []attest.Claims{d.Claims}
+	}
 	for _, rule := range d.Rules {
-		rule.Name = prefix + rule.Name
+		rule.Name = renumber(rule.Name, first)
 		r.Rules = append(r.Rules, rule)
 	}
 	for _, s := range d.NotChecked {
-		r.NotChecked = append(r.NotChecked, prefix+s)
+		r.NotChecked = append(r.NotChecked, renumber(s, first))
 	}
-	all := append([]attest.Claims{d.Claims}, d.Claims.Devices...)
-	all[0].Devices = nil
-	for i := range all {
+	for i := range devices {
 		prefix := fmt.Sprintf("device_%d_", first+i)
 		if len(o.Nonce) > 0 {
-			rule := policy.Nonce(&all[i], o.Nonce)
+			rule := policy.Nonce(&devices[i], o.Nonce)
 			rule.Name = prefix + rule.Name
 			r.Rules = append(r.Rules, rule)
 		} else {
 			r.NotChecked = append(r.NotChecked, prefix+"binding: nothing binds this device to the TEE; ask both for evidence over one nonce, and name it")
 		}
 	}
-	r.Claims.Devices = append(r.Claims.Devices, all...)
+	r.Claims.Devices = append(r.Claims.Devices, devices...)
+}
+
+// renumber gives the name of a rule the number of its device among all. Of several
+// devices in one piece of evidence the names have numbers already, from 1.
+func renumber(name string, first int) string {
+	if rest, ok := strings.CutPrefix(name, "device_"); ok {
+		digits, tail, _ := strings.Cut(rest, "_")
+		if n, err := strconv.Atoi(digits); err == nil && n > 0 {
+			return fmt.Sprintf("device_%d_%s", first+n-1, tail)
+		}
+	}
+	return fmt.Sprintf("device_%d_%s", first, name)
 }
 
 // comment explains a suggestion in the file that it goes into.

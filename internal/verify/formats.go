@@ -1,12 +1,15 @@
 package verify
 
 import (
+	"bytes"
 	"crypto/x509"
+	"encoding/pem"
 
 	"hitoku.dev/attest"
 	"hitoku.dev/attest/dcap"
 	"hitoku.dev/attest/eventlog"
 	"hitoku.dev/attest/nitro"
+	"hitoku.dev/attest/nvgpu"
 	"hitoku.dev/attest/snp"
 	"hitoku.dev/attest/tpm"
 )
@@ -30,6 +33,7 @@ func formats() []format {
 		{name: "SGX or TDX quote", recognise: dcap.Recognise, verify: verifyDCAP, appendLog: eventlog.AppendTDX},
 		{name: "SEV-SNP report", recognise: snp.Recognise, verify: verifySNP},
 		{name: "Nitro document", recognise: nitro.Recognise, verify: verifyNitro},
+		{name: "NVIDIA device report", recognise: nvgpu.Recognise, verify: verifyNVGPU, device: true},
 	}
 }
 
@@ -91,4 +95,60 @@ func verifyTPM(raw []byte, o *Options) (*attest.Result, error) {
 		}
 	}
 	return tpm.VerifyEvidence(e, t)
+}
+
+// verifyNVGPU verifies devices of NVIDIA. A bare report has no certificates; then the
+// chains in the collateral are tried.
+func verifyNVGPU(raw []byte, o *Options) (*attest.Result, error) {
+	n := nvgpu.Options{At: o.At, Roots: o.roots(), RIMs: o.RIMs}
+	best, err := nvgpu.Verify(raw, n)
+	if err != nil || best.OK() || o.Collateral == nil {
+		return best, err
+	}
+	for _, chain := range chains(o.Collateral.Certs()) {
+		n.Chain = chain
+		r, err := nvgpu.Verify(raw, n)
+		if err == nil && r.OK() {
+			return r, nil
+		}
+	}
+	return best, nil
+}
+
+// maxChains bounds how many chains of a folder are tried.
+const maxChains = 16
+
+// chains puts certificates in order, from each that issued no other to its root, in PEM.
+func chains(ders [][]byte) [][]byte {
+	var certs []*x509.Certificate
+	bySubject := make(map[string]*x509.Certificate)
+	issuers := make(map[string]bool)
+	for _, der := range ders {
+		c, err := x509.ParseCertificate(der)
+		if err != nil {
+			continue
+		}
+		certs = append(certs, c)
+		bySubject[string(c.RawSubject)] = c
+		if !bytes.Equal(c.RawSubject, c.RawIssuer) {
+			issuers[string(c.RawIssuer)] = true
+		}
+	}
+	var out [][]byte
+	for _, c := range certs {
+		if issuers[string(c.RawSubject)] || len(out) == maxChains {
+			continue
+		}
+		var text []byte
+		for range maxChains {
+			text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})...)
+			issuer := bySubject[string(c.RawIssuer)]
+			if issuer == nil || issuer == c {
+				break
+			}
+			c = issuer
+		}
+		out = append(out, text)
+	}
+	return out
 }

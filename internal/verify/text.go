@@ -1,18 +1,21 @@
 package verify
 
 import (
+	"cmp"
 	"crypto/x509"
 	"encoding/hex"
 	"fmt"
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
 	"unicode"
 
 	"hitoku.dev/attest"
+	"hitoku.dev/attest/nvgpu"
 )
 
 // WriteText prints the report for a person who has to decide.
@@ -153,7 +156,7 @@ func (r *Report) proved(t *text) {
 	t.section(title)
 	t.row("what", subject(c))
 	for _, rule := range r.Verdict.Rules {
-		if rule.Name == "root_trusted" || rule.Name == "ak_trusted" {
+		if name := strings.TrimPrefix(rule.Name, "device_1_"); name == "root_trusted" || name == "ak_trusted" {
 			by := rule.Seen
 			if !rule.OK {
 				by = "nobody that is trusted here: " + by
@@ -163,8 +166,11 @@ func (r *Report) proved(t *text) {
 		}
 	}
 	t.row("under", r.underTCB())
-	if len(c.Devices) > 0 {
-		t.row("beside it", fmt.Sprintf("%d devices, see below", len(c.Devices)))
+	switch n := len(c.Devices); {
+	case isDevice(c) && n > 1:
+		t.row("of", fmt.Sprintf("%d devices, see below", n))
+	case !isDevice(c) && n > 0:
+		t.row("beside it", fmt.Sprintf("%d devices, see below", n))
 	}
 	t.row("not checked", fmt.Sprintf("%d things, listed below", len(r.Verdict.NotChecked)))
 }
@@ -182,11 +188,14 @@ func subject(c *attest.Claims) string {
 		return "an AWS Nitro enclave runs the image with the PCRs below; AWS's hypervisor keeps it apart"
 	case attest.TPM:
 		return "a machine with this TPM booted what its PCRs say; no memory is protected by a TPM"
-	case attest.NVIDIAGPU:
+	case attest.NVIDIAGPU, nvgpu.Switch:
 		return "a genuine NVIDIA device runs the firmware measured below; which machine uses it is not in the evidence"
 	}
 	return "evidence of a kind that is not known"
 }
+
+// isDevice reports whether the claims are those of devices themselves.
+func isDevice(c *attest.Claims) bool { return c.TEE == attest.NVIDIAGPU || c.TEE == nvgpu.Switch }
 
 func (r *Report) underTCB() string {
 	c := &r.Claims
@@ -263,12 +272,30 @@ func (t *text) table(title string, values map[string]string) {
 		return
 	}
 	t.section(title)
-	for _, name := range slices.Sorted(maps.Keys(values)) {
+	for _, name := range slices.SortedFunc(maps.Keys(values), byNumber) {
 		t.row(name, fold(values[name]))
 	}
 }
 
+// byNumber orders names as people do: pcr2 before pcr10.
+func byNumber(a, b string) int {
+	split := func(s string) (string, int) {
+		digits := s[len(strings.TrimRight(s, "0123456789")):]
+		n, err := strconv.Atoi(digits)
+		if err != nil {
+			return s, 0
+		}
+		return strings.TrimSuffix(s, digits), n
+	}
+	nameA, nA := split(a)
+	nameB, nB := split(b)
+	return cmp.Or(cmp.Compare(nameA, nameB), cmp.Compare(nA, nB), cmp.Compare(a, b))
+}
+
 func (r *Report) devices(t *text) {
+	if isDevice(&r.Claims) && len(r.Claims.Devices) == 1 { // shown already
+		return
+	}
 	for i := range r.Claims.Devices {
 		d := &r.Claims.Devices[i]
 		t.section(fmt.Sprintf("Device %d", i+1))

@@ -42,6 +42,7 @@ type Options struct {
 	Measure    func(ctx context.Context, ref string) (measurement string, err error)
 	Collateral *collateral.Bundle // nil: what the certificate carries
 	EventLog   string             // file with the event log of the evidence; may be empty
+	RIMs       [][]byte           // reference values that NVIDIA signed, in XML
 	With       []string           // files with evidence of devices beside the TEE
 	Dial       func(ctx context.Context, network, address string) (net.Conn, error)
 }

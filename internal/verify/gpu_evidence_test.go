@@ -1,0 +1,53 @@
+package verify_test
+
+import (
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"hitoku.dev/attest"
+	"hitoku.dev/attest/policy"
+	"hitoku.dev/internal/verify"
+)
+
+// TestRealDevicesBesideATEE joins four real GPUs to a real report of SEV-SNP.
+func TestRealDevicesBesideATEE(t *testing.T) {
+	t.Parallel()
+	dir := evidenceFolder(t)
+	bundle := folder(t, dir, "snp/aci-milan-v2/vcek.pem")
+	o := verify.Options{
+		Target: filepath.Join(dir, "snp/aci-milan-v2/report.bin"), Collateral: bundle, At: time.Date(2025, 6, 1, 0, 0, 0, 0, time.UTC),
+		With: []string{filepath.Join(dir, "nvidia-gpu/hopper_evidence.json"), filepath.Join(dir, "nvidia-gpu/multi_gpu_hopper.json")},
+	}
+	r := run(t, o)
+	if !r.Accepted() || len(r.Claims.Devices) != 5 {
+		t.Errorf("%d devices, failed %v", len(r.Claims.Devices), failed(r))
+	}
+	named := func(prefix string) bool {
+		return slices.ContainsFunc(r.Verdict.Rules, func(x attest.Rule) bool { return x.Name == prefix+"root_trusted" })
+	}
+	if !named("device_1_") || !named("device_2_") || !named("device_5_") || named("device_6_") {
+		t.Errorf("%+v", r.Verdict.Rules)
+	}
+	o.Policy = policy.Policy{Closed: true, TEEs: []attest.TEE{attest.SEVSNP}, AnyMeasurement: true, GPUs: &policy.Devices{Min: 6}}
+	if r := run(t, o); !slices.Equal(failed(r), []string{"gpus"}) {
+		t.Errorf("six wanted: failed %v", failed(r))
+	}
+	o.Policy.GPUs.Min = 5
+	if r := run(t, o); !r.Accepted() {
+		t.Errorf("five wanted: failed %v", failed(r))
+	}
+	o.Nonce = make([]byte, 32)
+	if r := run(t, o); !slices.Contains(failed(r), "device_1_nonce") || !slices.Contains(failed(r), "device_5_nonce") {
+		t.Errorf("another nonce: failed %v", failed(r))
+	}
+	// Devices alone are judged for themselves.
+	o = verify.Options{
+		Target: filepath.Join(dir, "nvidia-gpu/multi_gpu_hopper.json"), At: o.At,
+		Policy: policy.Policy{Closed: true, TEEs: []attest.TEE{attest.NVIDIAGPU}, AnyMeasurement: true},
+	}
+	if r := run(t, o); !r.Accepted() || len(r.Claims.Devices) != 4 {
+		t.Errorf("%d devices, failed %v", len(r.Claims.Devices), failed(r))
+	}
+}
