@@ -8,6 +8,7 @@ import (
 	"io"
 	"reflect"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 )
@@ -34,51 +35,97 @@ func jsonFormat() huma.Format {
 	}
 }
 
-// checkJSON refuses what encoding/json lets pass: a member given twice, text
-// after the value, deep nesting, and a member that it would take for one of into's
-// although it is written in other letters: such a member would overwrite the
-// right one, and whatever checks members by name would not see it. into may be
-// nil where the type is not known.
+// checkJSON refuses what encoding/json lets pass: a member given twice, deep
+// nesting, and a member that it would take for one of into's although it is
+// written in other letters: such a member would overwrite the right one, and
+// whatever checks members by name would not see it. into may be nil where the type
+// is not known.
 func checkJSON(data []byte, into reflect.Type) error {
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.UseNumber()
-	if err := checkValue(dec, into, 0); err != nil {
-		return err
+	if !json.Valid(data) {
+		var ignored any
+		if err := json.Unmarshal(data, &ignored); err != nil {
+			return err
+		}
+		return errors.New("not a JSON value")
 	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("something follows the JSON value")
-	}
-	return nil
+	w := walker{data: data}
+	return w.value(into, 0)
 }
 
-func checkValue(dec *json.Decoder, into reflect.Type, depth int) error {
+// walker goes through a text that is known to be valid JSON.
+type walker struct {
+	data []byte
+	at   int
+}
+
+// next skips white space and what stands between values, and returns the byte that follows.
+func (w *walker) next() byte {
+	for {
+		switch c := w.data[w.at]; c {
+		case ' ', '\t', '\n', '\r', ',', ':':
+			w.at++
+		default:
+			return c
+		}
+	}
+}
+
+func (w *walker) value(into reflect.Type, depth int) error {
 	if depth > maxDepth {
 		return fmt.Errorf("nested deeper than %d levels", maxDepth)
 	}
-	tok, err := dec.Token()
-	if err != nil {
-		return err
-	}
 	into = target(into)
-	switch tok {
-	case json.Delim('{'):
-		return checkObject(dec, into, depth)
-	case json.Delim('['):
+	switch w.next() {
+	case '{':
+		w.at++
+		return w.object(into, depth)
+	case '[':
+		w.at++
 		var element reflect.Type
 		if into != nil && (into.Kind() == reflect.Slice || into.Kind() == reflect.Array) {
 			element = into.Elem()
 		}
-		for dec.More() {
-			if err := checkValue(dec, element, depth+1); err != nil {
+		for w.next() != ']' {
+			if err := w.value(element, depth+1); err != nil {
 				return err
 			}
 		}
-		_, err = dec.Token()
+		w.at++
+	case '"':
+		w.text()
+	default: // a number or a word
+		for w.at < len(w.data) && !bytes.ContainsRune([]byte(" \t\n\r,]}"), rune(w.data[w.at])) {
+			w.at++
+		}
 	}
-	return err
+	return nil
 }
 
-func checkObject(dec *json.Decoder, into reflect.Type, depth int) error {
+// text passes a string and returns it with its quotation marks.
+func (w *walker) text() []byte {
+	from := w.at
+	for w.at++; w.data[w.at] != '"'; w.at++ {
+		if w.data[w.at] == '\\' {
+			w.at++
+		}
+	}
+	w.at++
+	return w.data[from:w.at]
+}
+
+// name passes the name of a member.
+func (w *walker) name() (name string, err error) {
+	quoted := w.text()
+	for _, c := range quoted {
+		if c == '\\' || c >= utf8.RuneSelf {
+			err = json.Unmarshal(quoted, &name)
+			return name, err
+		}
+	}
+	return string(quoted[1 : len(quoted)-1]), nil
+}
+
+func (w *walker) object(into reflect.Type, depth int) error {
 	var known map[string]reflect.Type
 	var values reflect.Type
 	if into != nil {
@@ -91,14 +138,10 @@ func checkObject(dec *json.Decoder, into reflect.Type, depth int) error {
 		}
 	}
 	seen := map[string]bool{}
-	for dec.More() {
-		key, err := dec.Token()
+	for w.next() != '}' {
+		name, err := w.name()
 		if err != nil {
 			return err
-		}
-		name, ok := key.(string)
-		if !ok {
-			return fmt.Errorf("member name %v is not text", key)
 		}
 		if seen[name] {
 			return fmt.Errorf("member %q is given twice", name)
@@ -113,12 +156,12 @@ func checkObject(dec *json.Decoder, into reflect.Type, depth int) error {
 				}
 			}
 		}
-		if err := checkValue(dec, value, depth+1); err != nil {
+		if err := w.value(value, depth+1); err != nil {
 			return err
 		}
 	}
-	_, err := dec.Token()
-	return err
+	w.at++
+	return nil
 }
 
 // target is the type that a JSON value is read into in the end; nil where the type decides by itself.

@@ -13,10 +13,14 @@ func TestCheckJSON(t *testing.T) {
 		{`"text"`, ""},
 		{`{"a":1,"a":2}`, `"a" is given twice`},
 		{`{"x":[{"a":1,"a":2}]}`, `"a" is given twice`},
-		{`{"a":1} {}`, "follows"},
-		{`{"a":1}]`, "follows"},
-		{`{"a":`, "EOF"},
-		{``, "EOF"},
+		{`{"a":1} {}`, "after top-level value"},
+		{`{"a":1}]`, "after top-level value"},
+		{`{"a":`, "unexpected end"},
+		{``, "unexpected end"},
+		{` [ -1.5e3 ,true , null,"" , "\\" , "\"" ,{ } , [ ] ] `, ""},
+		{`{"\"":1,"\\":2,"":3}`, ""},
+		{`{"\u0061":1,"a":2}`, `"a" is given twice`},
+		{"{\"\xff\":1,\"\xfe\":2}", "given twice"}, // both are read as U+FFFD
 		{strings.Repeat("[", 100) + strings.Repeat("]", 100), "deeper than"},
 	} {
 		err := checkJSON([]byte(tc.in), nil)
