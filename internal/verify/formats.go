@@ -107,12 +107,21 @@ func verifyNVGPU(raw []byte, o *Options) (*attest.Result, error) {
 	}
 	for _, chain := range chains(o.Collateral.Certs()) {
 		n.Chain = chain
-		r, err := nvgpu.Verify(raw, n)
-		if err == nil && r.OK() {
-			return r, nil
+		if r, err := nvgpu.Verify(raw, n); err == nil && broken(r) < broken(best) {
+			best = r
 		}
 	}
 	return best, nil
+}
+
+// broken counts the rules that failed.
+func broken(r *attest.Result) (n int) {
+	for _, rule := range r.Rules {
+		if !rule.OK {
+			n++
+		}
+	}
+	return n
 }
 
 // maxChains bounds how many chains of a folder are tried.

@@ -1,6 +1,7 @@
 package verify_test
 
 import (
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -49,5 +50,26 @@ func TestRealDevicesBesideATEE(t *testing.T) {
 	}
 	if r := run(t, o); !r.Accepted() || len(r.Claims.Devices) != 4 {
 		t.Errorf("%d devices, failed %v", len(r.Claims.Devices), failed(r))
+	}
+}
+
+// TestRealReportWithItsFolder: a bare report gets its chain from the folder, and reference values are compared.
+func TestRealReportWithItsFolder(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(evidenceFolder(t), "nvidia-gpu", "local_verifier")
+	o := verify.Options{
+		Target: filepath.Join(dir, "hopperAttestationReport.txt"), At: time.Date(2025, 6, 1, 0, 0, 0, 0, time.UTC), Collateral: folder(t, dir, "hopperCertChain.txt"),
+	}
+	if r := run(t, o); !r.Accepted() {
+		t.Errorf("failed %v", failed(r))
+	}
+	rim, err := os.ReadFile(filepath.Join(dir, "g520_0200_885_9600740001_PROD.swidtag")) // of another VBIOS
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.RIMs = [][]byte{rim}
+	r := run(t, o)
+	if r.Accepted() || slices.Contains(failed(r), "root_trusted") || slices.Contains(failed(r), "report_signature") {
+		t.Errorf("failed %v", failed(r))
 	}
 }
