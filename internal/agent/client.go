@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"hitoku.dev/attest"
@@ -79,6 +80,8 @@ type managerClient struct {
 	bearer string
 	http   *http.Client
 	nonces nonces
+	// replies are buffers that replies were read into: a certificate with its evidence is long.
+	replies sync.Pool
 }
 
 // newJoinClient makes the client of the first contact: the manager proves itself
@@ -100,7 +103,7 @@ func newJoinClient(base *url.URL, t *token) *managerClient {
 			return nil
 		},
 	}
-	return &managerClient{base: base, bearer: t.text, http: newHTTPClient(cfg)}
+	return newManagerClient(base, t.text, cfg)
 }
 
 // newNodeClient makes the client of an enrolled node: mutual TLS, the manager
@@ -131,7 +134,11 @@ func newRootedClient(base *url.URL, n *node, own ...tls.Certificate) (*managerCl
 			return fmt.Errorf("%w: its certificate does not lead to the account root sha256:%x", errIdentity, root)
 		},
 	}
-	return &managerClient{base: base, http: newHTTPClient(cfg)}, nil
+	return newManagerClient(base, "", cfg), nil
+}
+
+func newManagerClient(base *url.URL, bearer string, cfg *tls.Config) *managerClient {
+	return &managerClient{base: base, bearer: bearer, http: newHTTPClient(cfg), replies: sync.Pool{New: func() any { return new(bytes.Buffer) }}}
 }
 
 func newHTTPClient(cfg *tls.Config) *http.Client {
@@ -177,7 +184,11 @@ func (c *managerClient) call(ctx context.Context, method, path string, in, out a
 		return explainTLS(c.base, err)
 	}
 	defer res.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(res.Body, maxReply+1))
+	reply := c.replies.Get().(*bytes.Buffer)
+	defer c.replies.Put(reply)
+	reply.Reset()
+	_, err = reply.ReadFrom(io.LimitReader(res.Body, maxReply+1))
+	raw := reply.Bytes() // decoding copies what it keeps
 	switch {
 	case err != nil:
 		return fmt.Errorf("manager %s: reading the reply to %s %s: %w: %w", c.base.Host, method, path, errTransport, err)

@@ -66,7 +66,9 @@ func sqliteDSN(o Options, lock string) string {
 	if o.Unsynced {
 		sync = "OFF"
 	}
-	for _, p := range []string{"busy_timeout(10000)", "journal_mode(WAL)", "foreign_keys(1)", "synchronous(" + sync + ")", "trusted_schema(0)"} {
+	// A longer log before it is copied (16 MB) and a larger cache (in KiB): certificates and
+	// their indexes touch many pages, the same ones again and again.
+	for _, p := range []string{"wal_autocheckpoint(4000)", "cache_size(-8000)", "busy_timeout(10000)", "journal_mode(WAL)", "foreign_keys(1)", "synchronous(" + sync + ")", "trusted_schema(0)"} {
 		q.Add("_pragma", p)
 	}
 	if lock == "deferred" {
