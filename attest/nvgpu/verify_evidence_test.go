@@ -118,7 +118,7 @@ func TestRealLocalVerifier(t *testing.T) {
 		if s.err != nil || s.rim.Product != "GH100" || len(s.rim.Golden) != 64 {
 			t.Errorf("%s: %v", name, s.err)
 		}
-		for i := 0; i < len(raw) && !testing.Short(); i++ {
+		for i := 0; i < len(raw) && !testing.Short(); i += 17 {
 			raw := slices.Clone(raw)
 			raw[i] ^= 1 << (i % 8)
 			if newSignedRIM(raw, []*x509.Certificate{RIMRoot()}, &memory).err == nil {
