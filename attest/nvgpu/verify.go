@@ -93,9 +93,10 @@ func (c *check) certificates() {
 	}
 	c.rule("root_trusted", wantedRoot, seen, join2(err, windows(c.at, root)), adviceRoot)
 
+	advice := adviceTampered
 	switch {
 	case root == nil:
-		err = errors.New("not checked, as no trusted root is known")
+		err, advice = errors.New("not checked, as no trusted root is known"), "see the rule "+c.prefix+"root_trusted"
 	case len(c.d.chain) != chainLength:
 		err = fmt.Errorf("%d certificates, wanted %d", len(c.d.chain), chainLength)
 	default:
@@ -106,7 +107,7 @@ func (c *check) certificates() {
 			err = p384.CheckWindows(c.at, chain...)
 		}
 	}
-	c.rule("certificate_chain", wanted, seen, err, adviceTampered)
+	c.rule("certificate_chain", wanted, seen, err, advice)
 }
 
 func windows(at time.Time, root *x509.Certificate) error {
