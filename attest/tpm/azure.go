@@ -26,6 +26,9 @@ func verifyAzure(e *Evidence, o *Options) *attest.Result {
 	r, hardware := o.hardware(e.Azure)
 	c := &check{o: o, used: make(PCRs), prefix: tpmPrefix, ak: e.readKey()}
 	r.Rules = append(r.Rules, reportData(h, hardware))
+	if h.Type == reportTypeSNP {
+		r.Rules = append(r.Rules, privilege(&r.Claims))
+	}
 	if len(e.Quotes) > 0 {
 		c.quotes(e)
 	} else {
@@ -108,6 +111,16 @@ func reportData(h *HCLReport, signed []byte) attest.Rule {
 		if rule.Seen == "" {
 			rule.Seen = "none"
 		}
+	}
+	return rule
+}
+
+// privilege is the rule that the paravisor asked for the report, at VMPL 0. The
+// guest's own system runs at a lower level, and could have a report made over any key.
+func privilege(c *attest.Claims) attest.Rule {
+	rule := attest.Rule{Name: "hcl_vmpl", Wanted: "a report that the paravisor asked for, at VMPL 0", Seen: "VMPL " + c.Facts["vmpl"], OK: c.Facts["vmpl"] == "0"}
+	if !rule.OK {
+		rule.Advice = "the report was not made by Azure's paravisor; read it from the virtual TPM's NV index 0x01400001"
 	}
 	return rule
 }

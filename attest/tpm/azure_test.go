@@ -150,6 +150,7 @@ func TestAzureRefusals(t *testing.T) {
 	otherRuntime.runtime = other.runtime
 	swapped := slices.Concat(report[:hclHeader+hclHardware], otherRuntime.hcl(reportTypeSNP, nil)[hclHeader+hclHardware:])
 	unbound := a.snp(func(r *snp.Report) { r.ReportData[32] = 1 })
+	byGuest := a.snp(func(r *snp.Report) { r.VMPL = 2 })
 	for name, tc := range map[string]struct {
 		report []byte
 		quote  *azure
@@ -158,6 +159,7 @@ func TestAzureRefusals(t *testing.T) {
 		"quote of another machine":        {report, other, []string{"tpm_quote_signature"}},
 		"runtime data of another machine": {swapped, other, []string{"hcl_report_data"}},
 		"more than the hash":              {unbound, a, []string{"hcl_report_data"}},
+		"made by the guest's own system":  {byGuest, a, []string{"hcl_vmpl"}},
 	} {
 		r, err := Verify(tc.quote.json(map[string]any{"hcl_report": tc.report, "vcek": vcek}), a.options())
 		if err != nil || !slices.Equal(failedNames(r.Rules), tc.failed) {

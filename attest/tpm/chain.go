@@ -10,6 +10,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/crypto/cryptobyte"
+	cbasn1 "golang.org/x/crypto/cryptobyte/asn1"
 )
 
 const (
@@ -56,6 +59,9 @@ func parsePool(lists ...[][]byte) *x509.CertPool {
 func (o *Options) chain(leaf *x509.Certificate, intermediates *x509.CertPool) ([]*x509.Certificate, error) {
 	if len(o.Roots) == 0 {
 		return nil, &adviceError{errors.New("no trusted root was given"), "name the root of the TPM's maker or of the cloud, after checking its fingerprint with them"}
+	}
+	if o.At.IsZero() { // crypto/x509 would take the machine's clock
+		return nil, errors.New("no time was given at which everything must be valid")
 	}
 	roots := x509.NewCertPool()
 	for _, r := range o.Roots {
@@ -134,6 +140,9 @@ func (o *Options) lookUp(c, issuer *x509.Certificate, crl *x509.RevocationList) 
 	if err := crl.CheckSignatureFrom(issuer); err != nil {
 		return "", fmt.Errorf("the CRL of %q is not signed by it: %w", issuer.Subject.CommonName, err)
 	}
+	if err := checkScope(crl, c.IsCA); err != nil {
+		return "", fmt.Errorf("the CRL of %q: %w", issuer.Subject.CommonName, err)
+	}
 	if stale, err = o.checkWindow(crl); err != nil {
 		return "", err
 	}
@@ -146,6 +155,36 @@ func (o *Options) lookUp(c, issuer *x509.Certificate, crl *x509.RevocationList) 
 		}
 	}
 	return stale, nil
+}
+
+// checkScope refuses lists that cannot clear a certificate, as they hold a part of
+// what was revoked: changes since another list, some reasons, other kinds of certificates
+// (RFC 5280, sections 5.2.4 and 5.2.5). Such lists say so in a critical extension.
+func checkScope(crl *x509.RevocationList, ca bool) error {
+	for _, ext := range crl.Extensions {
+		if !ext.Critical {
+			continue
+		}
+		if !ext.Id.Equal(asn1.ObjectIdentifier{2, 5, 29, 28}) {
+			return fmt.Errorf("critical extension %v is not known", ext.Id)
+		}
+		in, seq := cryptobyte.String(ext.Value), cryptobyte.String(nil)
+		if !in.ReadASN1(&seq, cbasn1.SEQUENCE) || !in.Empty() {
+			return errors.New("its issuing distribution point cannot be read")
+		}
+		only := cbasn1.Tag(1).ContextSpecific() // certificates that are no authority's
+		if ca {
+			only = cbasn1.Tag(2).ContextSpecific()
+		}
+		for !seq.Empty() {
+			var value cryptobyte.String
+			var tag cbasn1.Tag
+			if !seq.ReadAnyASN1(&value, &tag) || tag != cbasn1.Tag(0).ContextSpecific().Constructed() && tag != only {
+				return errors.New("it covers a part of the issuer's certificates only")
+			}
+		}
+	}
+	return nil
 }
 
 func (o *Options) checkWindow(crl *x509.RevocationList) (stale string, err error) {

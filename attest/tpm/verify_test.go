@@ -192,6 +192,17 @@ func TestAKCertificate(t *testing.T) {
 		"list of an impostor": {change: func(w *world, _ *Evidence, o *Options) {
 			o.Collateral = &Collateral{CRLs: [][]byte{w.crl(w.ca, newECC(t, elliptic.P256()))}}
 		}, failed: []string{"ak_revocation"}},
+		"list of changes": {change: func(w *world, _ *Evidence, o *Options) {
+			delta := pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 27}, Critical: true, Value: []byte{2, 1, 1}}
+			o.Collateral = &Collateral{CRLs: [][]byte{w.partialCRL(w.ca, w.caKey, []pkix.Extension{delta})}}
+		}, failed: []string{"ak_revocation"}},
+		"list of authorities": {change: func(w *world, _ *Evidence, o *Options) {
+			o.Collateral = &Collateral{CRLs: [][]byte{w.partialCRL(w.ca, w.caKey, []pkix.Extension{distributionPoint(2)})}}
+		}, failed: []string{"ak_revocation"}},
+		"list of leaves": {change: func(w *world, _ *Evidence, o *Options) {
+			o.Collateral = &Collateral{CRLs: [][]byte{w.partialCRL(w.ca, w.caKey, []pkix.Extension{distributionPoint(1)})}}
+		}},
+		"no time":        {change: func(_ *world, _ *Evidence, o *Options) { o.At = time.Time{} }, failed: []string{"root_trusted"}},
 		"list is broken": {change: func(_ *world, _ *Evidence, o *Options) { o.Collateral = &Collateral{CRLs: [][]byte{{1}}} }, failed: []string{"ak_revocation"}},
 		"list is old": {change: func(w *world, _ *Evidence, o *Options) {
 			o.Collateral, o.At = &Collateral{CRLs: [][]byte{w.crl(w.ca, w.caKey)}}, now.AddDate(0, 0, 30)
@@ -218,6 +229,11 @@ func TestAKCertificate(t *testing.T) {
 			}
 		})
 	}
+}
+
+// distributionPoint says that a list holds one kind of certificates only.
+func distributionPoint(tag byte) pkix.Extension {
+	return pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 28}, Critical: true, Value: []byte{0x30, 3, 0x80 | tag, 1, 0xff}}
 }
 
 // A bare key with a certificate that does not call it an attestation key could be unrestricted.

@@ -120,7 +120,12 @@ func (w *world) certificate(cn string, serial int64, parent *x509.Certificate, b
 }
 
 func (w *world) crl(issuer *x509.Certificate, key *ecdsa.PrivateKey, serials ...int64) []byte {
-	tmpl := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: now.AddDate(0, 0, -1), NextUpdate: now.AddDate(0, 0, 29)}
+	return w.partialCRL(issuer, key, nil, serials...)
+}
+
+// partialCRL is crl with further extensions.
+func (w *world) partialCRL(issuer *x509.Certificate, key *ecdsa.PrivateKey, extra []pkix.Extension, serials ...int64) []byte {
+	tmpl := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: now.AddDate(0, 0, -1), NextUpdate: now.AddDate(0, 0, 29), ExtraExtensions: extra}
 	for _, s := range serials {
 		tmpl.RevokedCertificateEntries = append(tmpl.RevokedCertificateEntries, x509.RevocationListEntry{SerialNumber: big.NewInt(s), RevocationTime: now})
 	}
