@@ -30,14 +30,19 @@ func amdLeafSubject(e *snp.Endorsement) string {
 	return fmt.Sprintf("%s-%s-%016x", strings.ToLower(string(e.Product)), who, uint64(e.TCB))
 }
 
+// maxOthers bounds the certificates for other chips or TCBs that [Bundle.SNP] returns.
+const maxOthers = 16
+
 // SNP returns the certificates and revocation lists for a SEV-SNP report at a
 // time, as far as the bundle has them: every VCEK or VLEK certificate for its
 // chip and TCB, AMD's authorities, and the lists valid then or, where there are
-// none, the newest. It verifies nothing.
+// none, the newest. Where no certificate fits, a few others are there, so that a
+// verifier can say what is wrong with them. It verifies nothing.
 func (b *Bundle) SNP(report *snp.Report, at time.Time) *snp.Collateral {
 	c := new(snp.Collateral)
 	product := strings.ToLower(string(report.Product()))
 	certs := b.certificates()
+	var others [][]byte
 	for _, d := range certs {
 		if d.Kind != VCEK && d.Kind != VLEK {
 			continue
@@ -45,7 +50,12 @@ func (b *Bundle) SNP(report *snp.Report, at time.Time) *snp.Collateral {
 		if e, err := snp.ParseEndorsement(d.cert); err == nil && e.Matches(report) {
 			c.Certs = append(c.Certs, d.Raw)
 			product = strings.ToLower(string(e.Product))
+		} else if len(others) < maxOthers {
+			others = append(others, d.Raw)
 		}
+	}
+	if len(c.Certs) == 0 {
+		c.Certs = others
 	}
 	of := func(cn string) bool { p := amdProduct(cn); return p != "" && (product == "" || p == product) }
 	for _, d := range certs {

@@ -24,7 +24,7 @@ func (r *Report) judgeCertificate(chain []*x509.Certificate, o *Options) error {
 		r.Kind = KindServer
 	}
 	m, err := atls.FromCertificate(chain[0])
-	if err != nil && !errors.Is(err, atls.ErrNoEvidence) && o.Root == nil && r.Kind == KindCertificate {
+	if err != nil && !errors.Is(err, atls.ErrNoEvidence) && o.Root == nil && o.Zone == nil && o.Name == "" && r.Kind == KindCertificate {
 		if foreign, parseErr := cmw.FromCertificate(chain[0]); parseErr == nil {
 			return r.judgeForeign(foreign, chain, o)
 		}

@@ -108,6 +108,7 @@ func join(r *attest.Result, p *piece, o *Options) {
 	}
 	for i := range devices {
 		prefix := fmt.Sprintf("device_%d_", first+i)
+		r.Rules = append(r.Rules, apart(prefix, p.format, r.Claims.Devices, &devices[i], o))
 		if len(o.Nonce) > 0 {
 			rule := policy.Nonce(&devices[i], o.Nonce)
 			rule.Name = prefix + rule.Name
@@ -117,6 +118,33 @@ func join(r *attest.Result, p *piece, o *Options) {
 		}
 	}
 	r.Claims.Devices = append(r.Claims.Devices, devices...)
+}
+
+// apart judges what evidence beside a TEE is worth as another piece. A device counts
+// once, however often its evidence is given. A TEE beside a TEE is no device, and what
+// its maker says of its TCB decides as well.
+func apart(prefix string, f *format, before []attest.Claims, c *attest.Claims, o *Options) attest.Rule {
+	if !f.device {
+		rule := policy.TCBStatus(c, o.Policy.TCBStatuses)
+		if c.TEE != attest.SGX && c.TEE != attest.TDX && c.TEE != "" { // of others the maker publishes none
+			rule.OK, rule.Seen, rule.Advice = true, "the maker publishes no status", ""
+		}
+		rule.Name = prefix + rule.Name
+		return rule
+	}
+	rule := attest.Rule{Name: prefix + "distinct", Wanted: "a device that was not counted already", Seen: "device " + c.PlatformID, OK: c.PlatformID != ""}
+	if !rule.OK {
+		rule.Seen = "a device that does not say which one it is"
+	}
+	for i := range before {
+		if b := &before[i]; b.TEE == c.TEE && b.PlatformID == c.PlatformID && rule.OK {
+			rule.OK, rule.Seen = false, fmt.Sprintf("device %s, which is number %d", c.PlatformID, i+1)
+		}
+	}
+	if !rule.OK {
+		rule.Advice = "give the newest evidence of each device, once"
+	}
+	return rule
 }
 
 // renumber gives the name of a rule the number of its device among all. Of several

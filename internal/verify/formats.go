@@ -66,16 +66,21 @@ func (o *Options) roots() []*x509.Certificate {
 	return []*x509.Certificate{o.Root}
 }
 
-func (o *Options) snpOptions() snp.Options {
+// snpOptions are those for one piece of evidence: a folder may serve many machines, and other makers too.
+func (o *Options) snpOptions(raw []byte) snp.Options {
 	out := snp.Options{At: o.At, Grace: o.Policy.CollateralGrace, Roots: o.roots()}
 	if o.Collateral != nil {
-		out.Collateral = &snp.Collateral{Certs: o.Collateral.Certs(), CRLs: o.Collateral.CRLs()}
+		report := new(snp.Report)
+		if e, err := snp.Read(raw); err == nil {
+			report = e.Report
+		}
+		out.Collateral = o.Collateral.SNP(report, o.At)
 	}
 	return out
 }
 
 func verifySNP(raw []byte, o *Options) (*attest.Result, error) {
-	return snp.Verify(raw, o.snpOptions())
+	return snp.Verify(raw, o.snpOptions(raw))
 }
 
 func verifyNitro(raw []byte, o *Options) (*attest.Result, error) {
@@ -87,11 +92,12 @@ func verifyTPM(raw []byte, o *Options) (*attest.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := tpm.Options{At: o.At, Grace: o.Policy.CollateralGrace, Roots: o.roots(), Keys: o.Keys, Intel: o.dcapOptions(), AMD: o.snpOptions()}
+	t := tpm.Options{At: o.At, Grace: o.Policy.CollateralGrace, Roots: o.roots(), Keys: o.Keys, Intel: o.dcapOptions(), AMD: snp.Options{Roots: o.roots()}}
 	if o.Collateral != nil {
 		t.Collateral = &tpm.Collateral{Certs: o.Collateral.Certs(), CRLs: o.Collateral.CRLs()}
 		if e.Azure != nil {
 			t.Intel.Collateral = o.Collateral.DCAP(e.Azure.TDQuote, o.At)
+			t.AMD = o.snpOptions(e.Azure.HCL.Hardware)
 		}
 	}
 	return tpm.VerifyEvidence(e, t)

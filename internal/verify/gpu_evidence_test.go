@@ -12,14 +12,14 @@ import (
 	"hitoku.dev/internal/verify"
 )
 
-// TestRealDevicesBesideATEE joins four real GPUs to a real report of SEV-SNP.
+// TestRealDevicesBesideATEE joins a real switch and four real GPUs to a real report of SEV-SNP.
 func TestRealDevicesBesideATEE(t *testing.T) {
 	t.Parallel()
 	dir := evidenceFolder(t)
 	bundle := folder(t, dir, "snp/aci-milan-v2/vcek.pem")
 	o := verify.Options{
 		Target: filepath.Join(dir, "snp/aci-milan-v2/report.bin"), Collateral: bundle, At: time.Date(2025, 6, 1, 0, 0, 0, 0, time.UTC),
-		With: []string{filepath.Join(dir, "nvidia-gpu/hopper_evidence.json"), filepath.Join(dir, "nvidia-gpu/multi_gpu_hopper.json")},
+		With: []string{filepath.Join(dir, "nvidia-gpu/switch_evidence_ls10.json"), filepath.Join(dir, "nvidia-gpu/multi_gpu_hopper.json")},
 	}
 	r := run(t, o)
 	if !r.Accepted() || len(r.Claims.Devices) != 5 {
@@ -31,13 +31,19 @@ func TestRealDevicesBesideATEE(t *testing.T) {
 	if !named("device_1_") || !named("device_2_") || !named("device_5_") || named("device_6_") {
 		t.Errorf("%+v", r.Verdict.Rules)
 	}
-	o.Policy = policy.Policy{Closed: true, TEEs: []attest.TEE{attest.SEVSNP}, AnyMeasurement: true, GPUs: &policy.Devices{Min: 6}}
+	o.Policy = policy.Policy{Closed: true, TEEs: []attest.TEE{attest.SEVSNP}, AnyMeasurement: true, GPUs: &policy.Devices{Min: 5}, Switches: &policy.Devices{Min: 1}}
 	if r := run(t, o); !slices.Equal(failed(r), []string{"gpus"}) {
-		t.Errorf("six wanted: failed %v", failed(r))
-	}
-	o.Policy.GPUs.Min = 5
-	if r := run(t, o); !r.Accepted() {
 		t.Errorf("five wanted: failed %v", failed(r))
+	}
+	o.Policy.GPUs.Min = 4
+	if r := run(t, o); !r.Accepted() {
+		t.Errorf("four wanted: failed %v", failed(r))
+	}
+	// One device that is given twice does not count as two.
+	twice := o
+	twice.With = append(slices.Clone(o.With), o.With[0])
+	if r := run(t, twice); !slices.Equal(failed(r), []string{"device_6_distinct"}) {
+		t.Errorf("a device twice: failed %v", failed(r))
 	}
 	o.Nonce = make([]byte, 32)
 	if r := run(t, o); !slices.Contains(failed(r), "device_1_nonce") || !slices.Contains(failed(r), "device_5_nonce") {

@@ -1,6 +1,7 @@
 package verify_test
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -77,6 +78,24 @@ func TestSNPReport(t *testing.T) {
 	o.EventLog = filepath.Join(t.TempDir(), "none")
 	if _, err := verify.Run(t.Context(), o); err == nil {
 		t.Error("an event log that is not there was overlooked")
+	}
+}
+
+// TestSNPAmongOthers judges a report with a folder that serves other makers and many machines too.
+func TestSNPAmongOthers(t *testing.T) {
+	t.Parallel()
+	a := newAMD(t)
+	o := a.options(t, write(t, "report.bin", a.raw))
+	o.Collateral.Add(a.Line(snp.Milan).CRL(verifytest.Now))
+	w := verifytest.New(t)
+	o.Collateral.Add(w.Collateral().PCKCRL)
+	for i := range 70 {
+		other := *a.report
+		other.ChipID[1] = byte(i)
+		o.Collateral.Add(a.Leaf(&other).Cert.Raw)
+	}
+	if r := run(t, o); !r.Accepted() {
+		t.Errorf("failed %+v", r.Verdict.Failed())
 	}
 }
 
@@ -212,6 +231,7 @@ func TestResult(t *testing.T) {
 		}
 		return run(t, o)
 	}
+	measured := func(context.Context, string) (string, error) { return hex.EncodeToString(a.report.Measurement[:]), nil }
 	cases := map[string]struct {
 		token  string
 		edit   func(o *verify.Options)
@@ -225,6 +245,13 @@ func TestResult(t *testing.T) {
 		"expired":         {token: good, edit: func(o *verify.Options) { o.At = o.At.Add(2 * time.Hour) }, failed: []string{"result_signature"}},
 		"not yet":         {token: good, edit: func(o *verify.Options) { o.At = o.At.Add(-time.Hour) }, failed: []string{"result_signature"}},
 		"changed":         {token: changed, failed: []string{"result_signature"}},
+		"measurement":     {token: good, edit: func(o *verify.Options) { o.Policy.Measurements = [][]byte{a.report.Measurement[:]} }, failed: []string{"policy"}},
+		"signer":          {token: good, edit: func(o *verify.Options) { o.Policy.Signers = [][]byte{{1}} }, failed: []string{"policy"}},
+		"report data":     {token: good, edit: func(o *verify.Options) { o.Policy.ReportData = []byte{1} }, failed: []string{"policy"}},
+		"image":           {token: good, edit: func(o *verify.Options) { o.Image, o.Measure = "image", measured }, failed: []string{"policy"}},
+		"event log":       {token: good, edit: func(o *verify.Options) { o.EventLog = "none" }, failed: []string{"policy"}},
+		"devices":         {token: good, edit: func(o *verify.Options) { o.With = []string{"none"} }, failed: []string{"policy"}},
+		"name":            {token: good, edit: func(o *verify.Options) { o.Name = "web.example.com" }, failed: []string{"policy"}},
 		"with a policy":   {token: good, edit: func(o *verify.Options) { o.Policy.Closed = true }, failed: []string{"policy"}},
 	}
 	for name, tc := range cases {
@@ -260,6 +287,13 @@ func TestForeignCertificate(t *testing.T) {
 		}
 		if !slices.ContainsFunc(r.Verdict.NotChecked, func(s string) bool { return strings.HasPrefix(s, "certificate:") }) {
 			t.Errorf("%s: not checked %q", name, r.Verdict.NotChecked)
+		}
+		// Where a name or a zone is wanted, evidence that nothing ties to the certificate is not enough.
+		for _, edit := range []func(o *verify.Options){func(o *verify.Options) { o.Name = "web.example.com" }, func(o *verify.Options) { o.Zone = w.Zone.Certificate }} {
+			o := o
+			if edit(&o); !slices.Contains(failed(run(t, o)), "evidence_extension") {
+				t.Errorf("%s: a name or zone was passed over", name)
+			}
 		}
 		// With an account root it must be a certificate of that account.
 		o.Root = w.Account.Certificate

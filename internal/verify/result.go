@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"hitoku.dev/attest"
@@ -66,8 +67,12 @@ func (r *Report) judgeResult(raw []byte, o *Options) error {
 			v.NotChecked = append(v.NotChecked, "nonce: the evidence may have been made earlier than now")
 		}
 	}
-	if o.Policy.Closed {
-		rule("policy", "evidence that the policy can judge", "a result of another verifier, without its evidence", false, "judge the evidence itself with this policy")
+	if result != nil && result.Expires == 0 {
+		v.NotChecked = append(v.NotChecked, "age: the result does not say until when it holds")
+	}
+	if wanted := o.demands(); len(wanted) > 0 {
+		rule("policy", "evidence that can be judged by "+strings.Join(wanted, ", "), "a result of another verifier, without its evidence", false,
+			"judge the evidence itself; of a result only its signer, its time and its nonce can be judged")
 	}
 	v.Rules, v.Accepted = rules, true
 	for _, rule := range rules {
@@ -76,6 +81,35 @@ func (r *Report) judgeResult(raw []byte, o *Options) error {
 	r.Verdict = v
 	r.result.Rules = rules
 	return nil
+}
+
+// demands names what the caller wants of the evidence and a result cannot show. What
+// would be accepted besides (statuses, debug mode) is no demand.
+func (o *Options) demands() (list []string) {
+	p := &o.Policy
+	for _, d := range []struct {
+		name   string
+		wanted bool
+	}{
+		{"a policy file", p.Closed},
+		{"format", len(p.Formats)+len(p.TEEs) > 0},
+		{"measurement", len(p.Measurements) > 0},
+		{"registers", len(p.Registers) > 0},
+		{"signer", len(p.Signers) > 0 || p.ProdID != nil || p.MinSVN != nil},
+		{"facts", len(p.Facts) > 0},
+		{"TCB", p.MinTCBEvaluation > 0 || !p.MinTCBDate.IsZero() || len(p.MinSVNs) > 0 || p.Advisories != nil},
+		{"age", p.MaxEvidenceAge > 0 || p.MaxCollateralAge > 0},
+		{"platform", len(p.PlatformIDs) > 0},
+		{"report data", len(p.ReportData) > 0 || p.Binding != nil},
+		{"devices", p.GPUs != nil || p.Switches != nil || len(o.With)+len(o.RIMs) > 0},
+		{"event log", o.EventLog != ""},
+		{"name or zone", o.Name != "" || o.Zone != nil},
+	} {
+		if d.wanted {
+			list = append(list, d.name)
+		}
+	}
+	return list
 }
 
 // resultLife is how long a result may be used.
