@@ -94,17 +94,22 @@ func (f *finder) look(raw []byte, in []string) {
 	if f.err != nil || len(raw) == 0 {
 		return
 	}
-	for i := range f.formats {
-		if f.formats[i].recognise(raw) {
-			f.take(piece{raw, in, &f.formats[i]})
-			return
+	format := f.formatOf(raw)
+	text := bytes.TrimSpace(raw)
+	within := func(name string) []string { return append(in[:len(in):len(in)], name) }
+	if format != nil {
+		if format.holds != nil && bytes.HasPrefix(text, []byte("{")) && len(in) < maxWraps && !format.holds(raw) {
+			before := len(f.pieces)
+			if f.object(text, within); len(f.pieces) > before {
+				return // it was only around the evidence
+			}
 		}
+		f.take(piece{raw, in, format})
+		return
 	}
 	if len(in) >= maxWraps {
 		return
 	}
-	within := func(name string) []string { return append(in[:len(in):len(in)], name) }
-	text := bytes.TrimSpace(raw)
 	if plain, kind := decodeText(text); plain != nil {
 		f.look(plain, within(kind))
 		return
@@ -122,6 +127,22 @@ func (f *finder) look(raw []byte, in []string) {
 	if bytes.HasPrefix(text, []byte("{")) {
 		f.object(text, within)
 	}
+}
+
+// formatOf returns the first format that recognises raw, or nil.
+func (f *finder) formatOf(raw []byte) *format {
+	for i := range f.formats {
+		if f.formats[i].recognise(raw) {
+			return &f.formats[i]
+		}
+	}
+	return nil
+}
+
+// isLog reports whether a member is an event log. Of JSON any array of objects could
+// be one; its events name registers.
+func (f *finder) isLog(raw []byte) bool {
+	return eventlog.Recognise(raw) && f.formatOf(raw) == nil && (bytes.TrimSpace(raw)[0] != '[' || bytes.Contains(raw, []byte(`"imr"`)))
 }
 
 func (f *finder) take(p piece) {
@@ -181,7 +202,7 @@ func (f *finder) member(name string, value json.RawMessage, within func(string) 
 	case '[':
 		if b := byteArray(value); b != nil {
 			f.look(b, in)
-		} else if eventlog.Recognise(value) {
+		} else if f.isLog(value) {
 			f.logs = append(f.logs, value)
 		} else {
 			f.look(value, in)
@@ -192,11 +213,11 @@ func (f *finder) member(name string, value json.RawMessage, within func(string) 
 			return
 		}
 		plain := []byte(s)
-		if eventlog.Recognise(plain) {
+		if f.isLog(plain) {
 			f.logs = append(f.logs, plain)
 			return
 		}
-		if decoded, _ := decodeText(plain); decoded != nil && eventlog.Recognise(decoded) {
+		if decoded, _ := decodeText(plain); decoded != nil && f.isLog(decoded) {
 			f.logs = append(f.logs, decoded)
 			return
 		}
@@ -248,7 +269,7 @@ func decodeText(text []byte) (plain []byte, kind string) {
 	if bytes.ContainsAny(text, "\r\n") {
 		joined = bytes.ReplaceAll(bytes.ReplaceAll(text, []byte("\r"), nil), []byte("\n"), nil)
 	}
-	digits := bytes.TrimPrefix(joined, []byte("0x"))
+	digits := bytes.TrimPrefix(bytes.TrimPrefix(joined, []byte("0x")), []byte("0X"))
 	out := make([]byte, hex.DecodedLen(len(digits)))
 	if _, err := hex.Decode(out, digits); err == nil {
 		return out, "hexadecimal text"

@@ -6,11 +6,15 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"hitoku.dev/attest/cmw"
 	"hitoku.dev/attest/dcap"
+	"hitoku.dev/attest/snp"
+	"hitoku.dev/attest/snp/snptest"
 )
 
 // quote returns bytes that are recognised as a quote; nothing in them is signed.
@@ -83,6 +87,8 @@ func TestFind(t *testing.T) {
 		"bare":              {raw: q, want: "a SGX or TDX quote"},
 		"bytes after":       {raw: append(bytes.Clone(q), make([]byte, 99)...), want: "a SGX or TDX quote"},
 		"hexadecimal":       {raw: []byte(hex.EncodeToString(q) + "\n"), want: "in hexadecimal text"},
+		"0X":                {raw: []byte("0X" + hex.EncodeToString(q)), want: "in hexadecimal text"},
+		"other arrays":      {raw: asJSON(t, map[string]any{"quote": text, "list": []any{map[string]any{"name": strings.Repeat("x", 99)}}}), want: "in base64 text"},
 		"0x":                {raw: []byte("0x" + hex.EncodeToString(q)), want: "in hexadecimal text"},
 		"upper case":        {raw: []byte(strings.ToUpper(hex.EncodeToString(q))), want: "in hexadecimal text"},
 		"base64":            {raw: []byte(text), want: "in base64 text"},
@@ -138,6 +144,37 @@ func TestFind(t *testing.T) {
 				t.Errorf("%d pieces, %s, %d logs", len(pieces), where, len(logs))
 			}
 		})
+	}
+}
+
+// TestFindAround: names of members may stand around the evidence that they belong to.
+func TestFindAround(t *testing.T) {
+	t.Parallel()
+	report := snptest.New(t, time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)).Report(snp.Milan, 3).Marshal()
+	tsm := map[string]any{"provider": "sev_guest", "outblob": report}
+	gpus := []any{map[string]any{"arch": "HOPPER", "evidence": base64.StdEncoding.EncodeToString([]byte("\x11\xe0\x01\xff and more"))}}
+	for name, tc := range map[string]struct {
+		in   map[string]any
+		want []string
+	}{
+		"the evidence":      {tsm, []string{"SEV-SNP report"}},
+		"one around it":     {map[string]any{"tee": "snp", "tee-evidence": tsm}, []string{"SEV-SNP report"}},
+		"two around it":     {map[string]any{"a": map[string]any{"b": tsm}}, []string{"SEV-SNP report"}},
+		"broken":            {map[string]any{"provider": "sev_guest", "outblob": []byte("no report")}, []string{"SEV-SNP report"}},
+		"a list of devices": {map[string]any{"evidence": tsm, "gpus": gpus}, []string{"SEV-SNP report", "NVIDIA device report"}},
+	} {
+		pieces, logs, err := find(asJSON(t, tc.in))
+		var seen []string
+		for i := range pieces {
+			seen = append(seen, pieces[i].format.name)
+		}
+		if err != nil || len(logs) > 0 || !slices.Equal(seen, tc.want) {
+			t.Errorf("%s: %v %q, %d logs", name, err, seen, len(logs))
+		}
+	}
+	in := asJSON(t, map[string]any{"tee-evidence": tsm})
+	if p, _, err := find(in); err != nil || len(p[0].in) == 0 {
+		t.Errorf("taken as a whole: %v %+v", err, p)
 	}
 }
 

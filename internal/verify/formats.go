@@ -19,6 +19,9 @@ type format struct {
 	name      string // for people
 	recognise func(raw []byte) bool
 	verify    func(raw []byte, o *Options) (*attest.Result, error)
+	// holds reports whether a JSON object that recognise took by the names in it is such evidence
+	// itself, and not only around it; nil where recognise knows.
+	holds func(raw []byte) bool
 	// appendLog replays an event log against the registers of a result; nil where there are none.
 	appendLog func(r *attest.Result, l *eventlog.Log, err error)
 	// device says that the evidence is of a device beside a TEE.
@@ -29,12 +32,22 @@ type format struct {
 // same bytes: those that hold others' evidence come first.
 func formats() []format {
 	return []format{
-		{name: "TPM quote", recognise: tpm.Recognise, verify: verifyTPM, appendLog: tpm.AppendEventLog},
+		{name: "TPM quote", recognise: tpm.Recognise, verify: verifyTPM, holds: holdsTPM, appendLog: tpm.AppendEventLog},
 		{name: "SGX or TDX quote", recognise: dcap.Recognise, verify: verifyDCAP, appendLog: eventlog.AppendTDX},
-		{name: "SEV-SNP report", recognise: snp.Recognise, verify: verifySNP},
+		{name: "SEV-SNP report", recognise: snp.Recognise, verify: verifySNP, holds: holdsSNP},
 		{name: "Nitro document", recognise: nitro.Recognise, verify: verifyNitro},
 		{name: "NVIDIA device report", recognise: nvgpu.Recognise, verify: verifyNVGPU, device: true},
 	}
+}
+
+func holdsTPM(raw []byte) bool {
+	_, err := tpm.Parse(raw)
+	return err == nil
+}
+
+func holdsSNP(raw []byte) bool {
+	_, err := snp.Read(raw)
+	return err == nil
 }
 
 // dcapOptions are those of Intel's formats but for the collateral, which depends on the evidence.
