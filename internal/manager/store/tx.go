@@ -49,7 +49,10 @@ func (s *Store) View(ctx context.Context, fn func(*Tx) error) error {
 		if err != nil {
 			return classify(err)
 		}
+		returned := false
+		defer unlessReturned(&returned, end)
 		err = fn(&Tx{state: &state{s: s, q: q, floor: floor}})
+		returned = true
 		if rerr := end(false); err == nil && rerr != nil && !errors.Is(rerr, sql.ErrTxDone) {
 			err = classify(rerr)
 		}
@@ -76,12 +79,15 @@ func (s *Store) transact(ctx context.Context, fns ...func(*Tx) error) error {
 		return classify(err)
 	}
 	tx := &Tx{state: &state{s: s, q: q, floor: floor, overlay: map[objectKey]ObjectState{}}}
+	returned := false
+	defer unlessReturned(&returned, end)
 	err = s.alone(ctx, tx)
 	for _, fn := range fns {
 		if err == nil {
 			err = s.apply(tx, fn)
 		}
 	}
+	returned = true
 	if err != nil {
 		if rerr := end(false); rerr != nil && !errors.Is(rerr, sql.ErrTxDone) {
 			err = errors.Join(err, rerr)
@@ -93,6 +99,14 @@ func (s *Store) transact(ctx context.Context, fns ...func(*Tx) error) error {
 	}
 	s.committed(tx)
 	return nil
+}
+
+// unlessReturned, deferred, rolls a transaction back when what ran in it panicked: an open one
+// would hold its locks, and the next writer would wait for ever.
+func unlessReturned(returned *bool, end func(commit bool) error) {
+	if !*returned {
+		_ = end(false) // the panic goes on
+	}
 }
 
 // alone makes writers wait for each other from their first statement on, as SQLite's do by

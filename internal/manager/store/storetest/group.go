@@ -142,9 +142,6 @@ func together(t *testing.T, open func(testing.TB) Backend) {
 // panics: a panic ends the call that it belongs to and no other.
 func panics(t *testing.T, open func(testing.TB) Backend) {
 	b := open(t)
-	if b.Options.Driver != store.SQLite {
-		t.Skip("only SQLite's updates share a transaction")
-	}
 	s := Open(t, b, &Checkpoints{})
 	ctx := t.Context()
 	all(t, s)
