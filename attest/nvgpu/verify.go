@@ -222,7 +222,7 @@ func (c *check) signature() {
 func (c *check) declared() {
 	if c.d.nonce != nil {
 		var err error
-		if seen := hex.EncodeToString(c.r.Nonce[:]); seen != string(c.d.nonce) {
+		if seen, said := hex.EncodeToString(c.r.Nonce[:]), string(c.d.nonce); said != seen && said != strings.ToUpper(seen) {
 			err = fmt.Errorf("the report was made over %s, and the container says %.64q", seen, c.d.nonce)
 		}
 		c.rule("nonce_binding", "a report over the nonce that the container names", hex.EncodeToString(c.r.Nonce[:]), err, adviceTampered)

@@ -191,6 +191,11 @@ func TestRefusals(t *testing.T) {
 		edit(&v)
 		return list(&v)
 	}
+	capital := *u
+	capital.nonce[31] = 0xab
+	loud := capital.member()
+	loud["nonce"] = strings.ToUpper(hex.EncodeToString(capital.nonce[:]))
+	inCapitals := encode([]any{loud})
 	foreign := *u
 	foreign.chain = stranger.gpu(1).chain
 	unknown := pkix.Extension{Id: asn1.ObjectIdentifier{1, 2, 3}, Critical: true, Value: []byte{5, 0}}
@@ -258,7 +263,8 @@ func TestRefusals(t *testing.T) {
 		"long opaque version": {raw: with(func(v *unit) { v.opaque[9].data = make([]byte, 9) }), failed: []string{"report_format"}},
 		"another key":         {raw: with(func(v *unit) { v.key = m.rootKey }), failed: []string{"report_signature"}},
 		"another nonce":       {raw: member("nonce", strings.Repeat("0", 64)), failed: []string{"nonce_binding"}},
-		"nonce in capitals":   {raw: member("nonce", strings.ToUpper(hex.EncodeToString(u.nonce[:]))+"A"), failed: []string{"nonce_binding"}},
+		"nonce in capitals":   {raw: inCapitals},
+		"nonce with more":     {raw: member("nonce", hex.EncodeToString(u.nonce[:])+"A"), failed: []string{"nonce_binding"}},
 		"another driver":      {raw: member("driver_version", "590.13"), failed: []string{"declared_versions"}},
 		"another VBIOS":       {raw: member("vbios_version", "96.00.a5.00.01"), failed: []string{"declared_versions"}},
 	} {
