@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"crypto/x509"
 	"slices"
 	"testing"
 
@@ -41,6 +42,27 @@ func TestJoin(t *testing.T) {
 		}
 		if !slices.Equal(failed, tc.failed) || len(r.Claims.Devices) != len(tc.pieces) {
 			t.Errorf("%s: failed %v, %d devices", name, failed, len(r.Claims.Devices))
+		}
+	}
+}
+
+// TestJoinRoot: a root that was named for the TEE does not take the maker of its devices away.
+func TestJoinRoot(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct{ device, pinned, named, ok bool }{
+		"maker's device":   {device: true, pinned: true, ok: true},
+		"device of a root": {device: true, named: true, ok: true},
+		"false device":     {device: true},
+		"maker's TEE":      {pinned: true},
+		"TEE of a root":    {named: true, ok: true},
+	} {
+		p := &piece{format: &format{name: "device", device: tc.device, verify: func(_ []byte, o *Options) (*attest.Result, error) {
+			rule := attest.Rule{Name: "root_trusted", OK: o.Root == nil && tc.pinned || o.Root != nil && tc.named}
+			return &attest.Result{Claims: attest.Claims{TEE: attest.TPM, PlatformID: "1"}, Rules: []attest.Rule{rule}}, nil
+		}}}
+		var r attest.Result
+		if join(&r, p, &Options{Root: new(x509.Certificate)}); r.OK() != tc.ok {
+			t.Errorf("%s: %+v", name, r.Rules)
 		}
 	}
 }
