@@ -143,13 +143,17 @@ func broken(r *attest.Result) (n int) {
 	return n
 }
 
-// maxChains bounds how many chains of a folder are tried.
-const maxChains = 16
+// Limits on the chains of a folder that are tried.
+const (
+	maxChains   = 16
+	deviceChain = 5 // certificates in the chain of a device, the root included
+)
 
-// chains puts certificates in order, from each that issued no other to its root, in PEM.
+// chains puts certificates in order, from each that issued no other to its root, in
+// PEM. What is not as long as a device's chain is left out.
 func chains(ders [][]byte) [][]byte {
 	var certs []*x509.Certificate
-	bySubject := make(map[string]*x509.Certificate)
+	bySubject := make(map[string][]*x509.Certificate) // devices of a product share names
 	issuers := make(map[string]bool)
 	for _, der := range ders {
 		c, err := x509.ParseCertificate(der)
@@ -157,7 +161,7 @@ func chains(ders [][]byte) [][]byte {
 			continue
 		}
 		certs = append(certs, c)
-		bySubject[string(c.RawSubject)] = c
+		bySubject[string(c.RawSubject)] = append(bySubject[string(c.RawSubject)], c)
 		if !bytes.Equal(c.RawSubject, c.RawIssuer) {
 			issuers[string(c.RawIssuer)] = true
 		}
@@ -168,15 +172,25 @@ func chains(ders [][]byte) [][]byte {
 			continue
 		}
 		var text []byte
-		for range maxChains {
+		n := 0
+		for c != nil && n < deviceChain {
+			n++
 			text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})...)
-			issuer := bySubject[string(c.RawIssuer)]
-			if issuer == nil || issuer == c {
-				break
-			}
-			c = issuer
+			c = issuerAmong(bySubject[string(c.RawIssuer)], c)
 		}
-		out = append(out, text)
+		if n == deviceChain {
+			out = append(out, text)
+		}
 	}
 	return out
+}
+
+// issuerAmong returns the certificate that signed c, and is not c; nil where there is none.
+func issuerAmong(candidates []*x509.Certificate, c *x509.Certificate) *x509.Certificate {
+	for _, issuer := range candidates {
+		if issuer != c && c.CheckSignatureFrom(issuer) == nil {
+			return issuer
+		}
+	}
+	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"hitoku.dev/attest"
+	"hitoku.dev/attest/collateral"
 	"hitoku.dev/attest/policy"
 	"hitoku.dev/internal/verify"
 )
@@ -68,6 +69,21 @@ func TestRealReportWithItsFolder(t *testing.T) {
 	}
 	if r := run(t, o); !r.Accepted() {
 		t.Errorf("failed %v", failed(r))
+	}
+	// The folder may be that of a whole site.
+	a := newAMD(t)
+	crowd := new(collateral.Bundle)
+	for i := range 30 {
+		other := *a.report
+		other.ChipID[1] = byte(i)
+		crowd.Add(a.Leaf(&other).Cert.Raw)
+	}
+	for _, cert := range o.Collateral.Certs() {
+		crowd.Add(cert)
+	}
+	o.Collateral = crowd
+	if r := run(t, o); !r.Accepted() {
+		t.Errorf("with many others: failed %v", failed(r))
 	}
 	rim, err := os.ReadFile(filepath.Join(dir, "g520_0200_885_9600740001_PROD.swidtag")) // of another VBIOS
 	if err != nil {
