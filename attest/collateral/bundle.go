@@ -35,8 +35,8 @@ type documentID struct {
 }
 
 // Load reads collateral from a file, or from a folder of files in any mix and
-// under any names; see [Bundle.Add] for what is recognised. Files in a folder
-// that hold no collateral are passed over.
+// under any names; see [Bundle.Add] for what is recognised. Links in it are followed
+// to files, not to folders. Files that hold no collateral are passed over.
 func Load(path string) (*Bundle, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -72,17 +72,20 @@ func Load(path string) (*Bundle, error) {
 func (b *Bundle) folder(root fs.FS) (known int, err error) {
 	files := 0
 	err = fs.WalkDir(root, ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() {
+		link := err == nil && d.Type() == fs.ModeSymlink
+		if err != nil || !d.Type().IsRegular() && !link {
 			return err
 		}
 		if files++; files > maxFiles {
 			return fmt.Errorf("more than %d files", maxFiles)
 		}
-		info, err := d.Info()
-		if err != nil {
+		info, err := fs.Stat(root, name)
+		switch {
+		case link && (err != nil || !info.Mode().IsRegular()):
+			return nil // it leads nowhere, to a folder or to a device
+		case err != nil:
 			return err
-		}
-		if info.Size() > maxFile {
+		case info.Size() > maxFile:
 			return nil
 		}
 		f, err := root.Open(name)

@@ -217,6 +217,24 @@ func TestLoadRefuses(t *testing.T) {
 	}
 }
 
+// TestLoadLinks: folders of mounted secrets hold links to their files.
+func TestLoadLinks(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t)
+	file, dir := filepath.Join(t.TempDir(), "tcb.json"), t.TempDir()
+	if err := os.WriteFile(file, s.p.Collateral(attest.SGX).TCBInfo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, to := range map[string]string{"file": file, "folder": t.TempDir(), "nowhere": filepath.Join(dir, "none")} {
+		if err := os.Symlink(to, filepath.Join(dir, name)); err != nil {
+			t.Skip("symbolic links cannot be made here:", err)
+		}
+	}
+	if b, err := collateral.Load(dir); err != nil || len(b.Documents()) != 1 {
+		t.Errorf("%v %v", err, b)
+	}
+}
+
 func TestWholeSet(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t)
