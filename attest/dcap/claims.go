@@ -32,13 +32,22 @@ func (c *check) claims() attest.Claims {
 	if c.platform != nil {
 		out.TCBDate = c.platform.Date
 	}
-	if c.module != nil && len(c.module.Advisories) > 0 {
-		out.Facts["tdx_module_advisories"] = strings.Join(c.module.Advisories, " ")
-	}
-	if c.qe != nil && len(c.qe.Advisories) > 0 {
-		out.Facts["qe_advisories"] = strings.Join(c.qe.Advisories, " ")
-	}
+	partFacts("tdx_module", c.module, out.Facts)
+	partFacts("qe", c.qe, out.Facts)
 	return out
+}
+
+// partFacts tells the advisories of a part of the platform, and since when it is not up to date.
+func partFacts(part string, l *IdentityLevel, facts map[string]string) {
+	if l == nil {
+		return
+	}
+	if len(l.Advisories) > 0 {
+		facts[part+"_advisories"] = strings.Join(l.Advisories, " ")
+	}
+	if l.Status != UpToDate {
+		facts[part+"_tcb_date"] = l.Date.UTC().Format(time.DateOnly)
+	}
 }
 
 func sgxClaims(r *ReportBody, out *attest.Claims) {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"hitoku.dev/attest"
 )
@@ -184,6 +185,13 @@ func TestTDXRefusals(t *testing.T) {
 			got := r.Claims.TCB
 			if failed := failedNames(r.Rules); !slices.Equal(failed, tc.failed) || got.Overall != tc.tcb || got.Module != tc.module || got.Platform != platform {
 				t.Errorf("failed %v, TCB %+v; wanted %v, %s, module %s, platform %s\n%+v", failed, got, tc.failed, tc.tcb, tc.module, platform, r.Rules)
+			}
+			// A part that has a level and is not up to date says of when that is.
+			for part, status := range map[string]string{"tdx_module": got.Module, "qe": got.QE} {
+				want := status != "" && status != UpToDate && status != NotSupported
+				if _, err := time.Parse(time.DateOnly, r.Claims.Facts[part+"_tcb_date"]); (err == nil) != want {
+					t.Errorf("%s is %s, its date %q", part, status, r.Claims.Facts[part+"_tcb_date"])
+				}
 			}
 		})
 	}

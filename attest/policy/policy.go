@@ -59,7 +59,8 @@ type Policy struct {
 	Advisories []string
 	// MinTCBEvaluation is the lowest evaluation number of the collateral that is accepted; above 0.
 	MinTCBEvaluation int
-	// MinTCBDate is the earliest date of the matching TCB level.
+	// MinTCBDate is the earliest date of the matching TCB level, of the platform and of every part
+	// of it (TDX module, quoting enclave) that is not UpToDate.
 	MinTCBDate time.Time
 	// MinSVNs are the lowest versions by part, see [attest.Claims.SVNs]; a part that is not known is refused.
 	MinSVNs map[string]uint64

@@ -151,11 +151,32 @@ func TCBEvaluation(c *attest.Claims, lowest int) attest.Rule {
 
 func (p *Policy) tcbDate(c *attest.Claims) attest.Rule {
 	seen := "not known"
-	if !c.TCBDate.IsZero() {
-		seen = c.TCBDate.UTC().Format(time.DateOnly)
+	date := oldestLevel(c)
+	if !date.IsZero() {
+		seen = date.UTC().Format(time.DateOnly)
 	}
-	return rule("tcb_date", "a TCB level of "+p.MinTCBDate.UTC().Format(time.DateOnly)+" or later", seen, !c.TCBDate.IsZero() && !c.TCBDate.Before(p.MinTCBDate),
+	return rule("tcb_date", "a TCB level of "+p.MinTCBDate.UTC().Format(time.DateOnly)+" or later", seen, !date.IsZero() && !date.Before(p.MinTCBDate),
 		"update the platform's firmware and microcode")
+}
+
+// oldestLevel is the earliest date among the TCB levels of the platform and of its
+// parts that are not up to date, which attest/dcap tells as facts; zero when one is not known.
+func oldestLevel(c *attest.Claims) time.Time {
+	date := c.TCBDate
+	for _, fact := range []string{"tdx_module_tcb_date", "qe_tcb_date"} {
+		text, there := c.Facts[fact]
+		if !there {
+			continue
+		}
+		part, err := time.Parse(time.DateOnly, text)
+		if err != nil {
+			return time.Time{}
+		}
+		if part.Before(date) {
+			date = part
+		}
+	}
+	return date
 }
 
 func (p *Policy) svns(c *attest.Claims) attest.Rule {

@@ -114,11 +114,12 @@ func (p *Policy) relax(c *attest.Claims, failed *attest.Rule) (Change, bool) {
 		p.MinTCBEvaluation = c.TCBEvaluation
 		return done("tcb.min_evaluation", fmt.Sprint(c.TCBEvaluation), "an older evaluation does not know the newest weaknesses; this number should only rise")
 	case "tcb_date":
-		if c.TCBDate.IsZero() {
+		date := oldestLevel(c)
+		if date.IsZero() {
 			return change, false
 		}
-		p.MinTCBDate = c.TCBDate
-		return done("tcb.min_date", c.TCBDate.UTC().Format(time.DateOnly), "weaknesses that became known after this date may be open")
+		p.MinTCBDate = date
+		return done("tcb.min_date", date.UTC().Format(time.DateOnly), "weaknesses that became known after this date may be open")
 	case "tcb_svns":
 		return p.relaxSVNs(c, change)
 	case "measurement":
