@@ -113,11 +113,15 @@ func TestHostileExtensions(t *testing.T) {
 			if err := read(); err == nil {
 				t.Errorf("%s: read by %s", name, reader)
 			}
-			var before, after runtime.MemStats
-			runtime.ReadMemStats(&before)
-			read()
-			runtime.ReadMemStats(&after)
-			if n := after.TotalAlloc - before.TotalAlloc; n > 1<<20 {
+			n := uint64(1 << 62)
+			for range 5 { // the least: buffers are sometimes used again, and under the race detector less often
+				var before, after runtime.MemStats
+				runtime.ReadMemStats(&before)
+				read()
+				runtime.ReadMemStats(&after)
+				n = min(n, after.TotalAlloc-before.TotalAlloc)
+			}
+			if n > 1<<20 {
 				t.Errorf("%s: %s allocates %d bytes, at most 1 MiB is wanted", name, reader, n)
 			}
 		}
