@@ -11,6 +11,10 @@ one() { # PACKAGE TARGET
 	log=$(mktemp)
 	# Minimising an input that is only interesting would eat the time.
 	go test "$1" -run '^$' -fuzz "^$2\$" -fuzztime "$FUZZ_TIME" -fuzzminimizetime 10x -parallel 1 >"$log" 2>&1 || status=$?
+	# go test also fails when the time ends in the middle of an input; that is no finding.
+	if [ $status -ne 0 ] && grep -q 'context deadline exceeded' "$log" && ! grep -qE 'Failing input|panic|fatal error' "$log"; then
+		status=0
+	fi
 	if [ $status -eq 0 ]; then
 		echo "fuzz: $1 $2: $(grep -oE 'execs: [0-9]+' "$log" | tail -1)"
 	else
