@@ -121,7 +121,7 @@ func TestHostileExtensions(t *testing.T) {
 				runtime.ReadMemStats(&after)
 				n = min(n, after.TotalAlloc-before.TotalAlloc)
 			}
-			if n > 1<<20 {
+			if n > memoryFactor<<20 {
 				t.Errorf("%s: %s allocates %d bytes, at most 1 MiB is wanted", name, reader, n)
 			}
 		}
