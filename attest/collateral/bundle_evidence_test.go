@@ -11,18 +11,12 @@ import (
 	"hitoku.dev/attest/collateral"
 	"hitoku.dev/attest/dcap"
 	"hitoku.dev/attest/snp"
+	"hitoku.dev/internal/evidencetest"
 )
 
 func evidenceDir(t testing.TB) string {
 	t.Helper()
-	dir := os.Getenv("HITOKU_EVIDENCE")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared", "evidence")
-	}
-	if _, err := os.Stat(filepath.Join(dir, "intel-cases.json")); err != nil {
-		t.Skipf("no real evidence: %s/intel-cases.json is missing; set HITOKU_EVIDENCE to the evidence folder", dir)
-	}
-	return dir
+	return evidencetest.Dir(t, "intel-cases.json")
 }
 
 // TestRealPool loads the whole pool of real collateral at once: every complete case finds in it

@@ -4,19 +4,14 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"hitoku.dev/internal/evidencetest"
 )
 
 // evidenceDir returns the folder of real evidence, or skips the test and says what is missing.
 func evidenceDir(t testing.TB) string {
 	t.Helper()
-	dir := os.Getenv("HITOKU_EVIDENCE")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared", "evidence")
-	}
-	if _, err := os.Stat(filepath.Join(dir, "intel-cases.json")); err != nil {
-		t.Skipf("no real evidence: %s/intel-cases.json is missing; set HITOKU_EVIDENCE to the evidence folder", dir)
-	}
-	return dir
+	return evidencetest.Dir(t, "intel-cases.json")
 }
 
 func readEvidence(t testing.TB, dir, name string) []byte {

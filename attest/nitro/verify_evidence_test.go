@@ -7,19 +7,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"hitoku.dev/internal/evidencetest"
 )
 
 // evidenceDir returns the folder of real evidence, or skips the test and says what is missing.
 func evidenceDir(t testing.TB) string {
 	t.Helper()
-	dir := os.Getenv("HITOKU_EVIDENCE")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared", "evidence")
-	}
-	if _, err := os.Stat(filepath.Join(dir, "other-evidence.json")); err != nil {
-		t.Skipf("no real evidence: %s/other-evidence.json is missing; set HITOKU_EVIDENCE to the evidence folder", dir)
-	}
-	return dir
+	return evidencetest.Dir(t, "other-evidence.json")
 }
 
 // TestRealDocuments gives each document of AWS the outcome that its index states.

@@ -9,20 +9,14 @@ import (
 	"time"
 
 	"hitoku.dev/attest/collateral"
+	"hitoku.dev/internal/evidencetest"
 	"hitoku.dev/internal/verify"
 )
 
 // evidenceFolder returns the folder of real evidence, or skips the test and says what is missing.
 func evidenceFolder(t *testing.T) string {
 	t.Helper()
-	dir := os.Getenv("HITOKU_EVIDENCE")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared", "evidence")
-	}
-	if _, err := os.Stat(filepath.Join(dir, "intel-cases.json")); err != nil {
-		t.Skipf("no real evidence: %s/intel-cases.json is missing; set HITOKU_EVIDENCE to the evidence folder", dir)
-	}
-	return dir
+	return evidencetest.Dir(t, "intel-cases.json")
 }
 
 func readIndex(t *testing.T, path string, into any) {
