@@ -9,7 +9,9 @@ go test -v "$@" 2>&1 | tee "$log" | grep --line-buffered -E '^(ok|FAIL|panic:|--
 status=${PIPESTATUS[0]}
 set -e
 # Tests on real evidence run by `make test-evidence`, where the evidence is.
-skipped=$(grep -E -A2 '^ *--- SKIP' "$log" | grep -vE 'no real (evidence|SIGSTRUCTs)|[Ee]vidence' || true)
+skipped=$(awk '/^=== (RUN|CONT|NAME)/ { t = $3 }
+	/no real (evidence|SIGSTRUCTs)|evidence is flipped byte by byte only/ { excused[t] = 1 }
+	/^ *--- SKIP/ { if (!($3 in excused)) print }' "$log")
 if [ $status -ne 0 ]; then
 	grep -E -B30 '^ *--- FAIL|DATA RACE' "$log" | sed -n 1,300p
 	exit $status
