@@ -135,7 +135,7 @@ func (n *node) copyInto(at **node, key []byte) (*node, **node) {
 	return c.right, &c.right
 }
 
-func (n *node) scan(prefix []byte, yield func(key, value []byte) bool) {
+func (n *node) scan(prefix, from []byte, yield func(key, value []byte) bool) {
 	if n == nil {
 		return
 	}
@@ -143,8 +143,33 @@ func (n *node) scan(prefix []byte, yield func(key, value []byte) bool) {
 		n = n.child(prefix)
 	}
 	if bytes.HasPrefix(n.near(prefix).key(), prefix) {
-		n.all(yield)
+		n.from(from, yield)
 	}
+}
+
+// from yields the cells below n whose keys are not below key.
+func (n *node) from(key []byte, yield func(key, value []byte) bool) bool {
+	p, differ := firstDifference(n.near(key).key(), key)
+	if !differ {
+		p = 9*MaxKey + 1
+	}
+	// Down to the place where key would stand, all to the right of the way is above it.
+	var above []*node
+	for n.branch() && n.bit < p {
+		if bitAt(key, n.bit) == 0 {
+			above = append(above, n.right)
+		}
+		n = n.child(key)
+	}
+	if !differ || bitAt(key, p) == 0 {
+		above = append(above, n)
+	}
+	for i := len(above) - 1; i >= 0; i-- {
+		if !above[i].all(yield) {
+			return false
+		}
+	}
+	return true
 }
 
 func (n *node) all(yield func(key, value []byte) bool) bool {

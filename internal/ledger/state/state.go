@@ -67,7 +67,14 @@ func (t *Tree) Get(key []byte) ([]byte, bool) { return t.root.get(key) }
 
 // Scan calls yield for each cell whose key starts with prefix, in key order, until yield returns false.
 // The slices belong to the tree: they may be kept and must not be changed.
-func (t *Tree) Scan(prefix []byte, yield func(key, value []byte) bool) { t.root.scan(prefix, yield) }
+func (t *Tree) Scan(prefix []byte, yield func(key, value []byte) bool) {
+	t.root.scan(prefix, nil, yield)
+}
+
+// ScanFrom is [Tree.Scan] without the cells whose keys are below from.
+func (t *Tree) ScanFrom(prefix, from []byte, yield func(key, value []byte) bool) {
+	t.root.scan(prefix, from, yield)
+}
 
 // Len is the number of cells.
 func (t *Tree) Len() int { return t.count }

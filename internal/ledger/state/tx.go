@@ -18,7 +18,12 @@ func (x *Tx) Get(key []byte) ([]byte, bool) { return x.root.get(key) }
 
 // Scan calls yield as [Tree.Scan] does, for the cells as they are when it is called: writes that yield
 // itself makes are not seen by it.
-func (x *Tx) Scan(prefix []byte, yield func(key, value []byte) bool) { x.root.scan(prefix, yield) }
+func (x *Tx) Scan(prefix []byte, yield func(key, value []byte) bool) { x.root.scan(prefix, nil, yield) }
+
+// ScanFrom is [Tx.Scan] without the cells whose keys are below from.
+func (x *Tx) ScanFrom(prefix, from []byte, yield func(key, value []byte) bool) {
+	x.root.scan(prefix, from, yield)
+}
 
 // Len is the number of cells.
 func (x *Tx) Len() int { return x.count }
