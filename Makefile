@@ -22,6 +22,7 @@ build: tools ## build bin/hitoku and bin/hitoku-init
 	@$(GOENV) GOOS=linux GOARCH=amd64 go build $(GUESTFLAGS) -o $(BIN)/hitoku-init ./cmd/hitoku-init
 	@$(GOENV) go build -trimpath -ldflags "-s -w" -o $(BIN)/hitoku ./cmd/hitoku
 	@$(GOENV) GOOS=linux GOARCH=amd64 go build -trimpath -ldflags "-s -w" -o $(BIN)/hitoku-hello ./examples/hello
+	@cd devchain && $(GOENV) go build -trimpath -ldflags "-s -w" -o ../$(BIN)/hitoku-devchain .
 
 demo: build ## the whole path on this machine: convert, approve, enrol, run, verify, refuse
 	@$(BIN)/hitoku demo

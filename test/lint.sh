@@ -11,6 +11,8 @@ unformatted=$(gofmt -l $files)
 go vet ./... || say "go vet found something"
 go vet -tags e2e ./test/... || say "go vet found something in the end-to-end tests"
 (cd bench && go vet ./... && go mod tidy -diff >/dev/null) || say "bench/, the module of benchmarks beside peers, does not build or is not tidy"
+(cd devchain && go vet ./... && go mod tidy -diff >/dev/null) || say "devchain/, the module of the development chain, does not build or is not tidy"
+./contracts/build.sh --check >/dev/null || say "contracts/out is not what the contracts compile to: run contracts/build.sh"
 cp go.mod go.sum "${tmp:=$(mktemp -d)}"
 go mod tidy -diff >/dev/null || say "go mod tidy would change go.mod or go.sum"
 for f in $files; do
