@@ -54,48 +54,41 @@ type CommandDef struct{ action[*Context] }
 type QueryDef struct{ action[*View] }
 
 // action is what commands and queries have in common: names, and a function from JSON to JSON.
-type action[C any] struct {
+type action[C Reader] struct {
 	names []string
-	run   func(ctx C, args []byte) (result []byte, err error)
+	run   func(ctx C, args []byte) (result []byte)
 	err   error // of a parameter or result type that cannot be used
 }
 
-// Command defines a command without a result. P is a struct whose fields have a json tag with their name
-// (see [Command] types in docs/ledger-applications.md); struct{} when there are no parameters.
-func Command[P any](name string, run func(*Context, P) error) CommandDef {
+// Command defines a command without a result. P is a struct; its members in JSON are its fields in
+// snake_case, or what their json tags say. Other names that are read too stand in an alias tag, limits of
+// text and lists in a max tag, and pointers are optional. P is struct{} when there are no parameters.
+//
+// A command refuses by [View.Require] or [View.Refuse], which do not return.
+func Command[P any](name string, run func(*Context, P)) CommandDef {
 	params, err := paramsOf[P]()
-	return CommandDef{action[*Context]{names: []string{name}, err: err, run: func(ctx *Context, args []byte) ([]byte, error) {
-		var p P
-		if err := params.parse(args, reflect.ValueOf(&p).Elem()); err != nil {
-			return nil, &argumentsError{err}
-		}
-		return nil, run(ctx, p)
+	return CommandDef{action[*Context]{names: []string{name}, err: err, run: func(ctx *Context, args []byte) []byte {
+		run(ctx, arguments[P](ctx, params, args))
+		return nil
 	}}}
 }
 
 // CommandWithResult defines a command whose result the client gets in the sealed reply and the receipt.
-func CommandWithResult[P, R any](name string, run func(*Context, P) (R, error)) CommandDef {
+func CommandWithResult[P, R any](name string, run func(*Context, P) R) CommandDef {
 	return CommandDef{newAction(name, run)}
 }
 
 // Query defines a query. It reads committed state and cannot write.
-func Query[P, R any](name string, run func(*View, P) (R, error)) QueryDef {
+func Query[P, R any](name string, run func(*View, P) R) QueryDef {
 	return QueryDef{newAction(name, run)}
 }
 
-func newAction[C, P, R any](name string, run func(C, P) (R, error)) action[C] {
+func newAction[C Reader, P, R any](name string, run func(C, P) R) action[C] {
 	params, perr := paramsOf[P]()
 	result, rerr := shapeOf(reflect.TypeFor[R]())
-	return action[C]{names: []string{name}, err: errors.Join(perr, rerr), run: func(ctx C, args []byte) ([]byte, error) {
-		var p P
-		if err := params.parse(args, reflect.ValueOf(&p).Elem()); err != nil {
-			return nil, &argumentsError{err}
-		}
-		r, err := run(ctx, p)
-		if err != nil {
-			return nil, err
-		}
-		return result.appendJSON(nil, reflect.ValueOf(&r).Elem()), nil
+	return action[C]{names: []string{name}, err: errors.Join(perr, rerr), run: func(ctx C, args []byte) []byte {
+		r := run(ctx, arguments[P](ctx, params, args))
+		return result.appendJSON(nil, reflect.ValueOf(&r).Elem())
 	}}
 }
 
@@ -111,13 +104,17 @@ func (q QueryDef) Alias(names ...string) QueryDef {
 	return q
 }
 
-// argumentsError marks arguments that do not decode.
-type argumentsError struct{ error }
-
 func paramsOf[P any]() (*shape, error) {
 	t := reflect.TypeFor[P]()
 	if t.Kind() != reflect.Struct {
 		return nil, fmt.Errorf("parameters are %s, want a struct", t)
 	}
 	return shapeOf(t)
+}
+
+func arguments[P any](r Reader, params *shape, args []byte) (p P) {
+	if err := params.parse(args, reflect.ValueOf(&p).Elem()); err != nil {
+		r.env().abort(refused(CodeBadArguments, "%s", err.Error()))
+	}
+	return p
 }

@@ -42,6 +42,29 @@ func (v *View) MulDiv(a, b, c uint64) uint64 {
 	return quotient
 }
 
+// Credit adds amount to key's value in m and returns the sum. A sum above 2^64−1 refuses the command with
+// [CodeOverflow].
+func Credit[K any](ctx *Context, m Map[K, uint64], key K, amount uint64) uint64 {
+	sum := ctx.Add(m.Get(ctx, key), amount)
+	if sum > 0 {
+		m.Set(ctx, key, sum)
+	}
+	return sum
+}
+
+// Debit takes amount from key's value in m and returns what is left; nothing left deletes the key. When
+// there is less than amount the command is refused with word.
+func Debit[K any](ctx *Context, m Map[K, uint64], key K, amount uint64, word string) uint64 {
+	have := m.Get(ctx, key)
+	ctx.Require(have >= amount, word)
+	if have == amount {
+		m.Delete(ctx, key)
+	} else {
+		m.Set(ctx, key, have-amount)
+	}
+	return have - amount
+}
+
 // Uint128 is an amount up to 2^128−1. In JSON it is a string of decimal digits; a bare integer is read too.
 type Uint128 struct{ Hi, Lo uint64 }
 

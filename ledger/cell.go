@@ -56,6 +56,12 @@ func (c Cell[V]) Lookup(r Reader) (v V, ok bool) {
 	return v, e.load(c.store, e.key(c.store), reflect.ValueOf(&v).Elem())
 }
 
+// Has says whether the cell is set.
+func (c Cell[V]) Has(r Reader) bool {
+	_, ok := c.Lookup(r)
+	return ok
+}
+
 // Set writes the value.
 func (c Cell[V]) Set(ctx *Context, v V) {
 	e := ctx.env()
@@ -64,6 +70,11 @@ func (c Cell[V]) Set(ctx *Context, v V) {
 
 // Delete removes the cell.
 func (c Cell[V]) Delete(ctx *Context) { ctx.e.remove(ctx.e.key(c.store)) }
+
+// Read is a query that answers with the cell's value.
+func Read[V any](c Cell[V]) func(*View, struct{}) V {
+	return func(v *View, _ struct{}) V { return c.Get(v) }
+}
 
 // Map holds a value for each key, in the order of the keys: integers by size, strings and bytes
 // lexically, structs field by field.
@@ -108,6 +119,11 @@ func (m Map[K, V]) After(r Reader, key K) iter.Seq2[K, V] {
 		e := r.env()
 		scan(e, m.store, e.key(m.store, reflect.ValueOf(&key)), yield)
 	}
+}
+
+// ReadOwn is a query that answers with the caller's own value.
+func ReadOwn[V any](m Map[AccountID, V]) func(*View, struct{}) V {
+	return func(v *View, _ struct{}) V { return m.Get(v, v.Caller()) }
 }
 
 // Map2 holds a value for each pair of keys, ordered by the first and then the second.

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"bytes"
+	"fmt"
 	"reflect"
 	"slices"
 
@@ -42,11 +43,17 @@ func (v *View) Height() uint64 { return v.e.block.Position }
 // Time is the ledger's time at Height in Unix seconds. It never falls from one height to the next.
 func (v *View) Time() uint64 { return v.e.block.Time }
 
-// Require refuses the command or query with word unless ok. Words do not change: programs read them.
+// Require refuses the command or query with word unless ok; then it does not return. Words do not change:
+// programs read them.
 func (v *View) Require(ok bool, word string) {
 	if !ok {
 		v.e.abort(refused(CodeRefused, "%s", word))
 	}
+}
+
+// Refuse refuses the command or query with word and a text for people. It does not return.
+func (v *View) Refuse(word, format string, args ...any) {
+	v.e.abort(refused(CodeRefused, "%s: %s", word, fmt.Sprintf(format, args...)))
 }
 
 // Notify gives account a notification: value's JSON. It goes out, sealed, when the command is committed

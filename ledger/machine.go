@@ -120,7 +120,7 @@ func (m *Machine) Execute(b Block, index uint32, tx *state.Tx, c CommandCall) Ou
 	}
 	mark := tx.Mark()
 	e := &env{app: app, block: b, index: index, caller: c.Account, cells: tx, tx: tx, maxReads: MaxReads}
-	out := m.run(e, c.App, c.Name, func() ([]byte, error) { return def.run(&Context{View{e}}, c.Args) })
+	out := m.run(e, c.App, c.Name, func() []byte { return def.run(&Context{View{e}}, c.Args) })
 	if !out.OK() {
 		tx.Rollback(mark)
 		return out
@@ -140,7 +140,7 @@ func (m *Machine) Query(b Block, t *state.Tree, q QueryCall) Outcome {
 		return out
 	}
 	e := &env{app: app, block: b, caller: q.Account, cells: t, maxReads: MaxQueryReads}
-	return m.run(e, q.App, q.Name, func() ([]byte, error) { return def.run(&View{e}, q.Args) })
+	return m.run(e, q.App, q.Name, func() []byte { return def.run(&View{e}, q.Args) })
 }
 
 // Counter is the highest nonce that the account has used in the application, 0 for none or for an
@@ -174,7 +174,7 @@ func callable(app, what, name string, args []byte, known bool, unknown uint16) O
 }
 
 // run turns what happens in an application into an outcome.
-func (m *Machine) run(e *env, app, name string, call func() ([]byte, error)) (out Outcome) {
+func (m *Machine) run(e *env, app, name string, call func() []byte) (out Outcome) {
 	defer func() {
 		switch value := recover(); {
 		case e.stopped: // whatever the application made of it
@@ -187,13 +187,7 @@ func (m *Machine) run(e *env, app, name string, call func() ([]byte, error)) (ou
 		}
 		e.stopped = true
 	}()
-	result, err := call()
-	if bad, ok := errors.AsType[*argumentsError](err); ok {
-		return refused(CodeBadArguments, "%s", bad.Error())
-	}
-	if err != nil {
-		return outcomeOf(err)
-	}
+	result := call()
 	if len(result) > MaxResult {
 		return refused(CodeTooLarge, "result of %d bytes, want at most %d", len(result), MaxResult)
 	}

@@ -1,7 +1,6 @@
 package ledger
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -39,6 +38,9 @@ var codeWords = [...]string{
 func CodeWord(code uint16) string {
 	if int(code) < len(codeWords) {
 		return codeWords[code]
+	}
+	if i := int(code) - int(CodeBusy); i >= 0 && i < len(nodeWords) {
+		return nodeWords[i]
 	}
 	return fmt.Sprintf("code_%d", code)
 }
@@ -86,31 +88,4 @@ func cut(s string) string {
 		n--
 	}
 	return s[:n]
-}
-
-// Refusal is the error by which a command or query says that one of its conditions does not hold. Word
-// is for programs and does not change; Text is for people and may be empty.
-type Refusal struct {
-	Word string
-	Text string
-}
-
-// Refuse makes a [Refusal].
-func Refuse(word, format string, args ...any) error {
-	return &Refusal{Word: word, Text: fmt.Sprintf(format, args...)}
-}
-
-func (r *Refusal) Error() string {
-	if r.Text == "" {
-		return r.Word
-	}
-	return r.Word + ": " + r.Text
-}
-
-// outcomeOf turns an application's error into an outcome.
-func outcomeOf(err error) Outcome {
-	if r, ok := errors.AsType[*Refusal](err); ok {
-		return refused(CodeRefused, "%s", r.Error())
-	}
-	return refused(CodeRefused, "%s", err.Error())
 }

@@ -110,9 +110,12 @@ func fieldsOf(t reflect.Type, depth int) ([]field, error) {
 	seen := map[string]bool{}
 	for i := range t.NumField() {
 		f := t.Field(i)
-		name := f.Tag.Get("json")
-		if !f.IsExported() || f.Anonymous || name == "" {
-			return nil, fmt.Errorf("type %s, field %s: want an exported field with a json tag", t, f.Name)
+		if !f.IsExported() || f.Anonymous {
+			return nil, fmt.Errorf("type %s, field %s: want an exported field that is not embedded", t, f.Name)
+		}
+		name, tagged := f.Tag.Lookup("json")
+		if !tagged {
+			name = snakeCase(f.Name)
 		}
 		inner, err := shapeAt(f.Type, depth+1)
 		if err != nil {
@@ -137,6 +140,19 @@ func fieldsOf(t reflect.Type, depth int) ([]field, error) {
 		fields = append(fields, field{shape: inner, index: i, names: names, max: max})
 	}
 	return fields, nil
+}
+
+// snakeCase makes total_supply of TotalSupply and auction_id of AuctionID.
+func snakeCase(s string) string {
+	upper := func(i int) bool { return i < len(s) && s[i] >= 'A' && s[i] <= 'Z' }
+	var b []byte
+	for i := range len(s) {
+		if upper(i) && i > 0 && (!upper(i-1) || i+1 < len(s) && !upper(i+1)) {
+			b = append(b, '_')
+		}
+		b = append(b, s[i])
+	}
+	return strings.ToLower(string(b))
 }
 
 // validName is for cells, commands, queries and members: 1 to 64 letters, digits and _, a letter first.

@@ -2,18 +2,19 @@
 //
 // Who may read what: balanceOf and allowance answer about the caller's own account only, so nobody learns
 // another's; totalSupply, owner and paused answer everybody. Each change of a balance notifies its account.
-//
 // The sum of all balances is the total supply after every command.
 package erc20
 
 import "hitoku.dev/ledger"
 
+type account = ledger.AccountID
+
 var (
 	totalSupply = ledger.NewCell[uint64]("totalSupply")
-	owner       = ledger.NewCell[ledger.AccountID]("owner")
+	owner       = ledger.NewCell[account]("owner")
 	paused      = ledger.NewCell[bool]("paused")
-	balances    = ledger.NewMap[ledger.AccountID, uint64]("balances")
-	allowances  = ledger.NewMap2[ledger.AccountID, ledger.AccountID, uint64]("allowances") // owner, spender
+	balances    = ledger.NewMap[account, uint64]("balances")
+	allowances  = ledger.NewMap[pair, uint64]("allowances")
 )
 
 // App takes signed commands only. AnonifyApp also takes those of accounts that are merely claimed, as
@@ -37,121 +38,111 @@ func app(name string, access ledger.Access) *ledger.App {
 			ledger.Command("mint", running(byOwner(mint))),
 			ledger.Command("burn", running(burn)),
 			ledger.Command("changeOwner", byOwner(changeOwner)).Alias("change_owner"),
-			ledger.Command("pause", byOwner(func(ctx *ledger.Context, _ none) error { paused.Set(ctx, true); return nil })),
-			ledger.Command("unpause", byOwner(func(ctx *ledger.Context, _ none) error { paused.Set(ctx, false); return nil })),
+			ledger.Command("pause", byOwner(pause)),
+			ledger.Command("unpause", byOwner(unpause)),
 		},
 		Queries: []ledger.QueryDef{
-			ledger.Query("balanceOf", balanceOf).Alias("balance_of"),
+			ledger.Query("balanceOf", ledger.ReadOwn(balances)).Alias("balance_of"),
 			ledger.Query("allowance", allowance).Alias("approved"),
-			ledger.Query("totalSupply", func(v *ledger.View, _ none) (uint64, error) { return totalSupply.Get(v), nil }).Alias("total_supply"),
-			ledger.Query("owner", func(v *ledger.View, _ none) (ledger.AccountID, error) { return owner.Get(v), nil }),
-			ledger.Query("paused", func(v *ledger.View, _ none) (bool, error) { return paused.Get(v), nil }),
+			ledger.Query("totalSupply", ledger.Read(totalSupply)).Alias("total_supply"),
+			ledger.Query("owner", ledger.Read(owner)),
+			ledger.Query("paused", ledger.Read(paused)),
 		},
 	}
 }
 
 type (
-	none    struct{}
+	pair    struct{ Owner, Spender account }
+	balance struct{ Balance uint64 } // the notification of an account
 	payment struct {
-		Recipient ledger.AccountID `json:"recipient"`
-		Amount    uint64           `json:"amount"`
+		Recipient account
+		Amount    uint64
 	}
 	grant struct {
-		Spender ledger.AccountID `json:"spender"`
-		Amount  uint64           `json:"amount"`
+		Spender account
+		Amount  uint64
 	}
 )
 
-// running refuses a command before construct and while the token is paused.
-func running[P any](run func(*ledger.Context, P) error) func(*ledger.Context, P) error {
-	return func(ctx *ledger.Context, p P) error {
-		_, constructed := owner.Lookup(ctx)
-		ctx.Require(constructed, "not_constructed")
-		ctx.Require(!paused.Get(ctx), "paused")
-		return run(ctx, p)
-	}
-}
-
-// byOwner refuses a command of anybody but the owner.
-func byOwner[P any](run func(*ledger.Context, P) error) func(*ledger.Context, P) error {
-	return func(ctx *ledger.Context, p P) error {
-		is, constructed := owner.Lookup(ctx)
-		ctx.Require(constructed && is == ctx.Caller(), "not_owner")
-		return run(ctx, p)
-	}
-}
-
-func construct(ctx *ledger.Context, p struct {
-	TotalSupply uint64 `json:"total_supply"`
-}) error {
-	_, constructed := owner.Lookup(ctx)
-	ctx.Require(!constructed, "already_constructed")
+func construct(ctx *ledger.Context, p struct{ TotalSupply uint64 }) {
+	ctx.Require(!owner.Has(ctx), "already_constructed")
 	owner.Set(ctx, ctx.Caller())
-	totalSupply.Set(ctx, p.TotalSupply)
-	setBalance(ctx, ctx.Caller(), p.TotalSupply)
-	return nil
+	issue(ctx, ctx.Caller(), p.TotalSupply)
 }
 
-func transfer(ctx *ledger.Context, p payment) error { return move(ctx, ctx.Caller(), p.Recipient, p.Amount) }
-
-func approve(ctx *ledger.Context, p grant) error { return setAllowance(ctx, ctx.Caller(), p.Spender, p.Amount) }
-
-func increaseAllowance(ctx *ledger.Context, p grant) error {
-	return setAllowance(ctx, ctx.Caller(), p.Spender, ctx.Add(allowances.Get(ctx, ctx.Caller(), p.Spender), p.Amount))
+func transfer(ctx *ledger.Context, p payment) {
+	take(ctx, ctx.Caller(), p.Amount)
+	give(ctx, p.Recipient, p.Amount)
 }
 
-func decreaseAllowance(ctx *ledger.Context, p grant) error {
-	now := allowances.Get(ctx, ctx.Caller(), p.Spender)
-	ctx.Require(now >= p.Amount, "insufficient_allowance")
-	return setAllowance(ctx, ctx.Caller(), p.Spender, now-p.Amount)
+func approve(ctx *ledger.Context, p grant) {
+	allowances.Set(ctx, pair{ctx.Caller(), p.Spender}, p.Amount)
+}
+
+func increaseAllowance(ctx *ledger.Context, p grant) {
+	ledger.Credit(ctx, allowances, pair{ctx.Caller(), p.Spender}, p.Amount)
+}
+
+func decreaseAllowance(ctx *ledger.Context, p grant) {
+	ledger.Debit(ctx, allowances, pair{ctx.Caller(), p.Spender}, p.Amount, "insufficient_allowance")
 }
 
 func transferFrom(ctx *ledger.Context, p struct {
-	Owner     ledger.AccountID `json:"owner"`
-	Recipient ledger.AccountID `json:"recipient"`
-	Amount    uint64           `json:"amount"`
-}) error {
-	now := allowances.Get(ctx, p.Owner, ctx.Caller())
-	ctx.Require(now >= p.Amount, "insufficient_allowance")
-	setAllowance(ctx, p.Owner, ctx.Caller(), now-p.Amount)
-	return move(ctx, p.Owner, p.Recipient, p.Amount)
+	Owner, Recipient account
+	Amount           uint64
+}) {
+	ledger.Debit(ctx, allowances, pair{p.Owner, ctx.Caller()}, p.Amount, "insufficient_allowance")
+	take(ctx, p.Owner, p.Amount)
+	give(ctx, p.Recipient, p.Amount)
 }
 
 func mint(ctx *ledger.Context, p struct {
-	Amount    uint64            `json:"amount"`
-	Recipient *ledger.AccountID `json:"recipient"` // absent: the owner
-}) error {
-	to := ctx.Caller()
-	if p.Recipient != nil {
-		to = *p.Recipient
+	Recipient *account // absent: the owner
+	Amount    uint64
+}) {
+	if to := p.Recipient; to != nil {
+		issue(ctx, *to, p.Amount)
+	} else {
+		issue(ctx, ctx.Caller(), p.Amount)
 	}
-	totalSupply.Set(ctx, ctx.Add(totalSupply.Get(ctx), p.Amount))
-	setBalance(ctx, to, ctx.Add(balances.Get(ctx, to), p.Amount))
-	return nil
 }
 
-func burn(ctx *ledger.Context, p struct {
-	Amount uint64 `json:"amount"`
-}) error {
-	now := balances.Get(ctx, ctx.Caller())
-	ctx.Require(now >= p.Amount, "insufficient_balance")
-	setBalance(ctx, ctx.Caller(), now-p.Amount)
+func burn(ctx *ledger.Context, p struct{ Amount uint64 }) {
+	take(ctx, ctx.Caller(), p.Amount)
 	totalSupply.Set(ctx, ctx.Sub(totalSupply.Get(ctx), p.Amount))
-	return nil
 }
 
-func changeOwner(ctx *ledger.Context, p struct {
-	Owner ledger.AccountID `json:"owner"`
-}) error {
-	owner.Set(ctx, p.Owner)
-	return nil
+func changeOwner(ctx *ledger.Context, p struct{ Owner account }) { owner.Set(ctx, p.Owner) }
+func pause(ctx *ledger.Context, _ struct{})                      { paused.Set(ctx, true) }
+func unpause(ctx *ledger.Context, _ struct{})                    { paused.Set(ctx, false) }
+
+func allowance(v *ledger.View, p struct{ Spender account }) uint64 {
+	return allowances.Get(v, pair{v.Caller(), p.Spender})
 }
 
-// move takes before it gives, and reads again in between: a transfer to oneself changes nothing.
-func move(ctx *ledger.Context, from, to ledger.AccountID, amount uint64) error {
-	now := balances.Get(ctx, from)
-	ctx.Require(now >= amount, "insufficient_balance")
-	setBalance(ctx, from, now-amount)
-	setBalance(ctx, to, ctx.Add(balances.Get(ctx, to), amount))
-	return nil
+func issue(ctx *ledger.Context, to account, amount uint64) {
+	totalSupply.Set(ctx, ctx.Add(totalSupply.Get(ctx), amount))
+	give(ctx, to, amount)
+}
+
+func take(ctx *ledger.Context, from account, amount uint64) {
+	ctx.Notify(from, balance{ledger.Debit(ctx, balances, from, amount, "insufficient_balance")})
+}
+
+func give(ctx *ledger.Context, to account, amount uint64) {
+	ctx.Notify(to, balance{ledger.Credit(ctx, balances, to, amount)})
+}
+
+func running[P any](run func(*ledger.Context, P)) func(*ledger.Context, P) {
+	return func(ctx *ledger.Context, p P) {
+		ctx.Require(owner.Has(ctx) && !paused.Get(ctx), "not_running")
+		run(ctx, p)
+	}
+}
+
+func byOwner[P any](run func(*ledger.Context, P)) func(*ledger.Context, P) {
+	return func(ctx *ledger.Context, p P) {
+		ctx.Require(owner.Has(ctx) && owner.Get(ctx) == ctx.Caller(), "not_owner")
+		run(ctx, p)
+	}
 }
