@@ -61,10 +61,10 @@ func add[D any](to map[string]D, what string, def D, names []string, err error) 
 	}
 	for _, name := range names {
 		if !validName(name) {
-			return fmt.Errorf("%s %q: name is not 1 to 64 letters, digits and _", what, name)
+			return fmt.Errorf("%s name %q is not 1 to 64 letters, digits and _, a letter first", what, name)
 		}
 		if _, taken := to[name]; taken {
-			return fmt.Errorf("%s %q: name is taken twice", what, name)
+			return fmt.Errorf("%s name %q is taken twice", what, name)
 		}
 		to[name] = def
 	}
