@@ -21,6 +21,11 @@ func (s *Server) Serve(ctx context.Context, dir string) error {
 	return s.serve(ctx, dir, func() {})
 }
 
+// ServeReady is [Server.Serve]; it calls ready once callers may connect.
+func (s *Server) ServeReady(ctx context.Context, dir string, ready func()) error {
+	return s.serve(ctx, dir, ready)
+}
+
 // serve calls listening once callers may connect.
 func (s *Server) serve(ctx context.Context, dir string, listening func()) error {
 	l, err := listen(dir)

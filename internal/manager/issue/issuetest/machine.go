@@ -14,6 +14,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/pem"
+	"io"
 	"testing"
 	"time"
 
@@ -47,9 +48,15 @@ func Node() Identity {
 // NewMachine makes a platform whose id ends in n.
 func NewMachine(t testing.TB, n byte) *Machine {
 	t.Helper()
+	return NewMachineFrom(t, n, rand.Reader)
+}
+
+// NewMachineFrom is NewMachine with keys from random alone.
+func NewMachineFrom(t testing.TB, n byte, random io.Reader) *Machine {
+	t.Helper()
 	m := &Machine{PPID: [16]byte{0xee, 15: n}}
 	for _, k := range []**ecdsa.PrivateKey{&m.PCK, &m.quote} {
-		key, err := authority.GenerateKey(rand.Reader)
+		key, err := authority.GenerateKey(random)
 		if err != nil {
 			t.Fatal(err)
 		}
