@@ -256,6 +256,35 @@ func TestScanPrefixAndStop(t *testing.T) {
 	new(Tree).Scan(nil, func(_, _ []byte) bool { t.Error("an empty tree has a cell"); return true })
 }
 
+func TestScanFrom(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(5, 6))
+	for range 300 {
+		tx, model := new(Tree).Begin(), map[string]bool{}
+		for range r.IntN(30) {
+			key := randomKey(r)
+			model[string(key)] = true
+			if err := tx.Set(key, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		prefix, from, most := randomKey(r)[:1], randomKey(r), r.IntN(5)+1
+		var want, got []string
+		for _, k := range slices.Sorted(maps.Keys(model)) {
+			if k[0] == prefix[0] && k >= string(from) && len(want) < most {
+				want = append(want, k)
+			}
+		}
+		tx.Commit().ScanFrom(prefix, from, func(k, _ []byte) bool {
+			got = append(got, string(k))
+			return len(got) < most
+		})
+		if !slices.Equal(got, want) {
+			t.Fatalf("cells %q, prefix %q, from %q: %q, want %q", slices.Sorted(maps.Keys(model)), prefix, from, got, want)
+		}
+	}
+}
+
 func TestScanSeesTheCellsAtItsStart(t *testing.T) {
 	t.Parallel()
 	tx := new(Tree).Begin()
