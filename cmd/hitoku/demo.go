@@ -10,6 +10,7 @@ import (
 	"golang.org/x/term"
 
 	"hitoku.dev/internal/demo"
+	"hitoku.dev/internal/demo/play"
 )
 
 func newDemoCommand() *cobra.Command {
@@ -49,7 +50,7 @@ itself: exit code 0 when everything worked, 1 otherwise.`,
 				o.Colour = term.IsTerminal(int(f.Fd())) && os.Getenv("NO_COLOR") == ""
 			}
 			err = demo.Run(cmd.Context(), o)
-			if errors.Is(err, demo.ErrInterrupted) {
+			if errors.Is(err, play.ErrInterrupted) {
 				return exitError{1}
 			}
 			return err

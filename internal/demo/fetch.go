@@ -36,7 +36,7 @@ func (d *demo) fetch(ctx context.Context) (string, error) {
 	transport := &http.Transport{TLSClientConfig: cfg}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport, Timeout: 10 * time.Second}
-	fmt.Fprintf(d.Out, "    %s\n", d.faint("(GET "+d.appURL+"/ by a Go client with attest/atls)"))
+	d.Note("(GET %s/ by a Go client with attest/atls)", d.appURL)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, d.appURL+"/", nil)
 	if err != nil {
 		return "", err
@@ -83,16 +83,16 @@ type state struct {
 func (d *demo) writeState() error {
 	raw, err := json.Marshal(state{
 		Manager: d.manager, Agent: d.agentURL, Registry: d.registry, TEEDir: d.teeDir, App: d.appURL,
-		ManagerPID: d.pid("manager"), AgentPID: d.pid("agent"),
+		ManagerPID: d.PID("manager"), AgentPID: d.PID("agent"),
 	})
 	if err != nil {
 		return err
 	}
-	tmp := d.path("demo.json.part")
+	tmp := d.Path("demo.json.part")
 	if err := os.WriteFile(tmp, raw, 0o600); err != nil {
 		return err
 	}
-	return os.Rename(tmp, d.path("demo.json"))
+	return os.Rename(tmp, d.Path("demo.json"))
 }
 
 // summary says what stays up and how to get at it.
@@ -109,6 +109,6 @@ Try it, in another terminal:
     hitoku task list --all; hitoku node list; hitoku audit
     hitoku verify %s --name %s --root %s --trust-simulated-root %s
     curl --cacert %s --connect-to %s::%s https://%s/
-`, d.manager, email, password, d.pin, d.agentURL, d.registry, d.appURL, domainName, d.path("session.json"),
+`, d.manager, email, password, d.pin, d.agentURL, d.registry, d.appURL, domainName, d.Path("session.json"),
 		d.appURL, domainName, account, simulated, account, domainName, strings.TrimPrefix(d.appURL, "https://"), domainName)
 }
