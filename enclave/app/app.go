@@ -8,6 +8,9 @@
 // also prove itself to another program of the same machine by a local REPORT, for
 // instance to the quoting enclave behind the node agent's /v1/enclave/attest.
 //
+// It may also ask for keys that it can seal files with, bound to the measurement
+// (security decision S15).
+//
 // The caller trusts the guest, with which it was measured. Nothing is promised
 // about the evidence itself: its judge is the party that gave the nonce.
 package app
@@ -44,11 +47,12 @@ type Report struct {
 
 // Request is what the guest reads, one JSON object a line.
 type Request struct {
-	Op     string `json:"op"`                    // "evidence", "report" or "verify_report"
+	Op     string `json:"op"`                    // "evidence", "report", "verify_report" or "seal_key"
 	User   []byte `json:"user,omitempty"`        // 32 bytes of the program's choosing, usually a SHA-256
 	Nonce  []byte `json:"nonce,omitempty"`       // attest.NonceSize bytes from the judge
 	Target []byte `json:"target_info,omitempty"` // report: TARGETINFO of 512 bytes
 	Report []byte `json:"report,omitempty"`      // verify_report: 432 bytes
+	Label  []byte `json:"label,omitempty"`       // seal_key: 32 bytes of the program's choosing
 }
 
 // ErrRefused is wrapped by the errors that the guest answers with.
@@ -96,11 +100,26 @@ func VerifyReport(ctx context.Context, socket string, report []byte) error {
 	return nil
 }
 
+// SealKey asks for the 32-byte key of a label: the same image, started with the same
+// arguments and environment on the same platform, gets the same key again, and nothing
+// else does. A newer build gets other keys.
+func SealKey(ctx context.Context, socket string, label [32]byte) ([]byte, error) {
+	r, err := call(ctx, socket, Request{Op: "seal_key", Label: label[:]})
+	if err == nil && len(r.Key) != 32 {
+		err = fmt.Errorf("reply with a key of %d bytes, wanted 32", len(r.Key))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("sealing key: %w", err)
+	}
+	return r.Key, nil
+}
+
 // reply is what the guest answers, one JSON object.
 type reply struct {
 	Evidence
 	Report   []byte `json:"report"`
 	Verified bool   `json:"verified"`
+	Key      []byte `json:"key"`
 	Error    string `json:"error"`
 }
 

@@ -107,6 +107,17 @@ func TestReports(t *testing.T) {
 	}
 }
 
+func TestSealKey(t *testing.T) {
+	t.Parallel()
+	key := base64.StdEncoding.EncodeToString(make([]byte, 32))
+	for reply, want := range map[string]string{`{"key":"` + key + `"}`: "", `{"key":"AAAA"}`: "3 bytes", `{"error":"seal_svn"}`: "seal_svn"} {
+		got, err := SealKey(t.Context(), guest(t, reply+"\n"), [32]byte{})
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) || err == nil && len(got) != 32 {
+			t.Errorf("%s: %x, %v, wanted %q", reply, got, err, want)
+		}
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"evidence":"AQ==","binding":"Ag=="}`))
 	f.Add([]byte(`{"error":"x"}`))

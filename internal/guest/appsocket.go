@@ -30,6 +30,8 @@ import (
 //	← {"report":BASE64 of 432 bytes,"binding":BASE64 of the DER binding}
 //	→ {"op":"verify_report","report":BASE64 of 432 bytes}
 //	← {"verified":true}
+//	→ {"op":"seal_key","label":BASE64 of 32 bytes}
+//	← {"key":BASE64 of 32 bytes}
 //	← {"error":"…"}
 //
 // The purpose is always `app`: nobody obtains evidence or reports for a TLS key or
@@ -38,6 +40,7 @@ import (
 type appServer struct {
 	tee         appTEE
 	accountRoot [32]byte // zero when the image was converted without a manager
+	hostInput   [32]byte // what the host gave to the program, for sealing keys
 	allowed     func(pid int) bool
 	log         *Log
 }
@@ -45,6 +48,7 @@ type appServer struct {
 // appTEE is what the program may use, over bindings of its own purpose.
 type appTEE interface {
 	prover
+	sealer
 	enclave.LocalReporter
 }
 
@@ -57,6 +61,7 @@ const (
 	opEvidence = "evidence"
 	opReport   = "report"
 	opVerify   = "verify_report"
+	opSealKey  = "seal_key"
 )
 
 type appRequest struct {
@@ -65,6 +70,7 @@ type appRequest struct {
 	Nonce  []byte `json:"nonce,omitempty"`
 	Target []byte `json:"target_info,omitempty"` // report
 	Report []byte `json:"report,omitempty"`      // verify_report
+	Label  []byte `json:"label,omitempty"`       // seal_key
 }
 
 type appReply struct {
@@ -72,6 +78,7 @@ type appReply struct {
 	Binding  []byte `json:"binding,omitempty"`
 	Report   []byte `json:"report,omitempty"`
 	Verified bool   `json:"verified,omitempty"`
+	Key      []byte `json:"key,omitempty"`
 	Error    string `json:"error,omitempty"`
 }
 
@@ -167,9 +174,12 @@ func (s *appServer) act(ctx context.Context, line []byte) appReply {
 		return appReply{Error: err.Error()}
 	}
 	var reply appReply
-	if r.Op == opVerify {
+	switch r.Op {
+	case opVerify:
 		reply.Verified, err = true, s.tee.VerifyReport(ctx, r.Report)
-	} else {
+	case opSealKey:
+		reply.Key, err = s.sealKey(ctx, r.Label)
+	default:
 		reply, err = s.prove(ctx, r)
 	}
 	if err != nil {
@@ -209,13 +219,15 @@ func parseAppRequest(line []byte) (*appRequest, error) {
 	foreign := false
 	switch r.Op {
 	case opEvidence:
-		foreign = r.Target != nil || r.Report != nil
+		foreign = r.Target != nil || r.Report != nil || r.Label != nil
 	case opReport:
-		foreign = r.Report != nil
+		foreign = r.Report != nil || r.Label != nil
 	case opVerify:
-		foreign = r.User != nil || r.Nonce != nil || r.Target != nil
+		foreign = r.User != nil || r.Nonce != nil || r.Target != nil || r.Label != nil
+	case opSealKey:
+		foreign = r.User != nil || r.Nonce != nil || r.Target != nil || r.Report != nil
 	default:
-		return nil, fmt.Errorf("request: op %q, wanted %q, %q or %q", r.Op, opEvidence, opReport, opVerify)
+		return nil, fmt.Errorf("request: op %q, wanted %q, %q, %q or %q", r.Op, opEvidence, opReport, opVerify, opSealKey)
 	}
 	if foreign {
 		return nil, fmt.Errorf("request: a member that does not belong to op %q", r.Op)

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"hitoku.dev/attest"
+	"hitoku.dev/measure/workload"
 )
 
 func serveAppTest(t *testing.T, tee *fakeTEE, allowed bool) *bufio.ReadWriter {
@@ -103,6 +104,71 @@ func TestAppSocketReports(t *testing.T) {
 	must(t, err)
 	if r := ask(t, rw, string(line)); r.Verified || !strings.Contains(r.Error, "another program") {
 		t.Errorf("%+v", r)
+	}
+}
+
+func TestAppSocketSealKey(t *testing.T) {
+	t.Parallel()
+	key := func(t *testing.T, s *appServer, label byte) string {
+		t.Helper()
+		k, err := s.sealKey(t.Context(), append(make([]byte, 31), label))
+		must(t, err)
+		if len(k) != 32 {
+			t.Errorf("key of %d bytes", len(k))
+		}
+		return string(k)
+	}
+	tee := newFakeTEE(t)
+	base := &appServer{tee: tee}
+	seen := map[string]string{key(t, base, 0): "base"}
+	if seen[key(t, base, 0)] != "base" {
+		t.Error("the same request gives another key")
+	}
+	for name, k := range map[string]string{
+		"other label":   key(t, base, 1),
+		"other account": key(t, &appServer{tee: tee, accountRoot: [32]byte{1}}, 0),
+		"other input":   key(t, &appServer{tee: tee, hostInput: [32]byte{1}}, 0),
+	} {
+		if seen[k] != "" {
+			t.Errorf("%s: the key of %s", name, seen[k])
+		}
+		seen[k] = name
+	}
+	rw := serveAppTest(t, tee, true)
+	label := strings.Repeat("A", 43) + "="
+	if r := ask(t, rw, `{"op":"seal_key","label":"`+label+`"}`); len(r.Key) != 32 || r.Error != "" {
+		t.Errorf("%+v", r)
+	}
+	for line, want := range map[string]string{
+		`{"op":"seal_key"}`: "0 bytes", `{"op":"seal_key","label":"AA=="}`: "1 bytes", `{"op":"seal_key","label":"` + label + `","user":"AA=="}`: "does not belong",
+		`{"op":"evidence","label":"AA=="}`: "does not belong", `{"op":"report","label":"AA=="}`: "does not belong", `{"op":"verify_report","label":"AA=="}`: "does not belong",
+	} {
+		if r := ask(t, rw, line); !strings.Contains(r.Error, want) || r.Key != nil {
+			t.Errorf("%s: %+v, wanted %q", line, r, want)
+		}
+	}
+}
+
+func TestHostInput(t *testing.T) {
+	t.Parallel()
+	m := &workload.Manifest{Env: workload.Env{Allowed: []string{"A"}, Mutable: []string{"B=1"}, Fixed: []string{"C=2"}}}
+	base := hostInput(m, &launch{args: []string{"p", "x"}, env: []string{"A=0", "B=1", "C=2"}})
+	for name, c := range map[string]struct {
+		l    launch
+		same bool
+	}{
+		"order":          {launch{args: []string{"p", "x"}, env: []string{"C=2", "B=1", "A=0"}}, true},
+		"name of host":   {launch{args: []string{"p", "x"}, env: []string{"A=0", "B=1", "HOSTNAME=h"}}, true},
+		"argument":       {launch{args: []string{"p", "y"}, env: []string{"A=0", "B=1"}}, false},
+		"split argument": {launch{args: []string{"px"}, env: []string{"A=0", "B=1"}}, false},
+		"allowed":        {launch{args: []string{"p", "x"}, env: []string{"A=1", "B=1"}}, false},
+		"not given":      {launch{args: []string{"p", "x"}, env: []string{"B=1"}}, false},
+		"mutable":        {launch{args: []string{"p", "x"}, env: []string{"A=0", "B=2"}}, false},
+		"moved":          {launch{args: []string{"p", "x", "A=0"}, env: []string{"B=1"}}, false},
+	} {
+		if got := hostInput(m, &c.l); (got == base) != c.same {
+			t.Errorf("%s: same %v, wanted %v", name, got == base, c.same)
+		}
 	}
 }
 

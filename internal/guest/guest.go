@@ -304,7 +304,7 @@ func (g *guest) start(ctx context.Context, l *launch, fronts []*front) (int, err
 	m := g.image.manifest
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	g.serveApp(ctx)
+	g.serveApp(ctx, l)
 	var output *logCopy
 	if m.LogPath != "" {
 		var err error
@@ -358,9 +358,9 @@ func waitBriefly(group *sync.WaitGroup) {
 	}
 }
 
-// serveApp offers evidence to the program. Where its socket cannot be made (a
+// serveApp offers evidence and sealing keys to the program. Where its socket cannot be made (a
 // read-only root file system without a tmpfs at /run), the program runs without.
-func (g *guest) serveApp(ctx context.Context) {
+func (g *guest) serveApp(ctx context.Context, l *launch) {
 	root, err := parseAccountRoot(g.image.manifest.AccountRoot)
 	var listener net.Listener
 	if err == nil {
@@ -372,7 +372,7 @@ func (g *guest) serveApp(ctx context.Context) {
 	}
 	self := os.Getpid()
 	s := &appServer{
-		tee: g.tee, accountRoot: root, log: g.Log,
+		tee: g.tee, accountRoot: root, hostInput: hostInput(g.image.manifest, l), log: g.Log,
 		allowed: func(pid int) bool { return descendant(g.Proc, pid, self) },
 	}
 	go s.serve(ctx, listener)

@@ -12,12 +12,18 @@ import (
 )
 
 // TEE is what the guest needs of the simulated TEE: to be measured, then
-// evidence, and reports for other programs of the machine.
+// evidence, sealing keys, and reports for other programs of the machine.
 type TEE interface {
 	Measure(ctx context.Context, manifest, sigstruct []byte) error
 	Evidence(ctx context.Context, b *attest.Binding) ([]byte, error)
 	enclave.LocalReporter
+	sealer
 	Close() error
+}
+
+// sealer derives keys of the measured program; see [enclave.TEE].
+type sealer interface {
+	SealKey(ctx context.Context, r enclave.SealRequest) ([]byte, error)
 }
 
 // DialSimulated connects to the simulated TEE's socket.
@@ -77,6 +83,15 @@ func (m *measured) Report(ctx context.Context, target []byte, b *attest.Binding)
 		return err
 	})
 	return report, err
+}
+
+// SealKey derives a sealing key.
+func (m *measured) SealKey(ctx context.Context, r enclave.SealRequest) (key []byte, err error) {
+	err = m.do(ctx, func(tee TEE) error {
+		key, err = tee.SealKey(ctx, r)
+		return err
+	})
+	return key, err
 }
 
 // VerifyReport returns nil when report was made for this guest on this machine.
