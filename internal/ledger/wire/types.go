@@ -59,6 +59,7 @@ const (
 	RemoveExpired  uint8 = 3
 	RemoveAlarm    uint8 = 4
 	RemoveByAdmins uint8 = 5
+	RemovePolicy   uint8 = 6
 )
 
 // Schemes of client keys.
@@ -177,7 +178,7 @@ type Header struct {
 	AnchorChain Hash
 }
 
-// Record is one record. Raw is the whole of it, HeaderBytes the encoding of Header, as read.
+// Record is one record: its sender signs RECORD(Header, H(Body)).
 type Record struct {
 	Header    Header
 	Body      []byte
@@ -365,6 +366,7 @@ type Result struct {
 	Outcome  Outcome
 	Position uint64
 	Index    uint32
+	Count    uint32 // commands of the position
 	Blind    Hash
 	Proof    []Hash
 }
