@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"hitoku.dev/enclave/app"
+	"hitoku.dev/internal/ledger/member"
 )
 
 func main() {
@@ -48,6 +49,8 @@ func main() {
 		lastWords(os.Args[2])
 	case "evidence":
 		evidence()
+	case "ledger":
+		ledger()
 	case "write":
 		if err := os.WriteFile(os.Args[2], []byte("x"), 0o644); err != nil {
 			fmt.Println(err)
@@ -167,4 +170,25 @@ func evidence() {
 		os.Exit(1)
 	}
 	json.NewEncoder(os.Stdout).Encode(e)
+}
+
+// ledger starts as a ledger node does, proves itself and asks for a key.
+func ledger() {
+	log, err := member.CleanStart(os.Args)
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	a := member.FromApp(app.Socket, nil)
+	p, err := a.Evidence(context.Background(), [32]byte{1}, [32]byte{2})
+	if err != nil {
+		fmt.Fprintln(log, err)
+		os.Exit(1)
+	}
+	key, err := a.SealKey(context.Background(), [32]byte{3})
+	if err != nil {
+		fmt.Fprintln(log, err)
+		os.Exit(1)
+	}
+	json.NewEncoder(os.Stdout).Encode(map[string][]byte{"evidence": p.Evidence, "binding": p.Binding, "key": key})
 }
