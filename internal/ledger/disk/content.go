@@ -9,7 +9,7 @@ import (
 // writeState writes a whole state as items. stop, when it returns an error, ends it.
 func writeState(w io.Writer, s *Saved, epochs []Epoch, stop func() error) error {
 	const batch = 64 << 10
-	b := appendControl(appendPoint(make([]byte, 0, 2*batch), s), s.Control)
+	b := appendControl(appendPoint(nil, s), s.Control)
 	for _, e := range epochs {
 		b = appendEpoch(append(b, itemEpoch), e)
 	}

@@ -71,9 +71,10 @@ func parseEpoch(b *[epochSize]byte) (e Epoch) {
 
 // itemReader reads items. Its slices hold until the next call.
 type itemReader struct {
-	r     *bufio.Reader
-	key   []byte
-	value []byte
+	r       *bufio.Reader
+	key     []byte
+	value   []byte
+	scratch [8]byte
 }
 
 func newItemReader(r io.Reader) *itemReader { return &itemReader{r: bufio.NewReaderSize(r, 64<<10)} }
@@ -96,10 +97,13 @@ func (r *itemReader) tag() (byte, error) {
 	return t, short(err)
 }
 
-func (r *itemReader) u64() (uint64, error) {
-	var b [8]byte
-	err := r.full(b[:])
-	return binary.BigEndian.Uint64(b[:]), err
+// number reads an integer of size bytes.
+func (r *itemReader) number(size int) (v uint64, err error) {
+	err = r.full(r.scratch[:size])
+	for _, b := range r.scratch[:size] {
+		v = v<<8 | uint64(b)
+	}
+	return v, err
 }
 
 func (r *itemReader) point(s *Saved) error {
@@ -119,11 +123,10 @@ func (r *itemReader) point(s *Saved) error {
 }
 
 func (r *itemReader) control() ([]byte, error) {
-	var b [4]byte
-	if err := r.full(b[:]); err != nil {
+	n, err := r.number(4)
+	if err != nil {
 		return nil, err
 	}
-	n := binary.BigEndian.Uint32(b[:])
 	if n > MaxControl {
 		return nil, tampered("control state of %d bytes, wanted at most %d", n, MaxControl)
 	}
@@ -135,11 +138,10 @@ func (r *itemReader) control() ([]byte, error) {
 }
 
 func (r *itemReader) cellKey() ([]byte, error) {
-	var b [2]byte
-	if err := r.full(b[:]); err != nil {
+	n, err := r.number(2)
+	if err != nil {
 		return nil, err
 	}
-	n := int(binary.BigEndian.Uint16(b[:]))
 	if n == 0 || n > state.MaxKey {
 		return nil, tampered("key of %d bytes, wanted 1 to %d", n, state.MaxKey)
 	}
@@ -148,11 +150,10 @@ func (r *itemReader) cellKey() ([]byte, error) {
 }
 
 func (r *itemReader) cellValue() ([]byte, error) {
-	var b [4]byte
-	if err := r.full(b[:]); err != nil {
+	n, err := r.number(4)
+	if err != nil {
 		return nil, err
 	}
-	n := binary.BigEndian.Uint32(b[:])
 	if n > state.MaxValue {
 		return nil, tampered("value of %d bytes, wanted at most %d", n, state.MaxValue)
 	}
@@ -162,7 +163,7 @@ func (r *itemReader) cellValue() ([]byte, error) {
 
 // end reads what follows the end's tag: the number, and nothing more.
 func (r *itemReader) end(seen uint64) error {
-	n, err := r.u64()
+	n, err := r.number(8)
 	if err != nil {
 		return err
 	}

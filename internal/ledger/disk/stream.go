@@ -26,7 +26,7 @@ type streamWriter struct {
 }
 
 func newStreamWriter(w io.Writer, a *aead, domain uint32, context []byte) *streamWriter {
-	s := &streamWriter{w: w, aead: a, domain: domain, plain: make([]byte, 0, chunkSize)}
+	s := &streamWriter{w: w, aead: a, domain: domain}
 	sum := sha256.Sum256(context)
 	copy(s.aad[:], sum[:])
 	return s

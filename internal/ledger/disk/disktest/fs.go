@@ -310,11 +310,11 @@ func (f *file) ReadAt(p []byte, at int64) (int, error) {
 func (f *file) WriteAt(p []byte, at int64) (int, error) {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
+	if f.fs.crashed {
+		return 0, ErrCrashed
+	}
 	err := f.fs.step("write", f.name)
 	if err != nil {
-		if f.fs.steps == 0 || errors.Is(err, ErrCrashed) && f.fs.fault == nil {
-			return 0, err
-		}
 		p = p[:len(p)/2]
 	}
 	if short := int(at) + len(p) - len(f.node.data); short > 0 {
