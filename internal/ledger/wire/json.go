@@ -126,7 +126,10 @@ const (
 // is unknown, missing or there twice. Nothing in it is believed yet.
 func ParseControl(b []byte) (Control, error) {
 	var c Control
-	if err := decodeJSON("control records", b, MaxControlJSON, &c); err != nil {
+	if err := limitJSON("control records", b, MaxControlJSON); err != nil {
+		return Control{}, err
+	}
+	if err := DecodeJSON("control records", b, &c); err != nil {
 		return Control{}, err
 	}
 	if err := c.check(); err != nil {
@@ -149,7 +152,10 @@ func (c Control) check() error {
 // ParseReceipt reads a receipt, as strictly as ParseControl.
 func ParseReceipt(b []byte) (Receipt, error) {
 	var r Receipt
-	if err := decodeJSON("receipt", b, MaxReceiptJSON, &r); err != nil {
+	if err := limitJSON("receipt", b, MaxReceiptJSON); err != nil {
+		return Receipt{}, err
+	}
+	if err := DecodeJSON("receipt", b, &r); err != nil {
 		return Receipt{}, err
 	}
 	if err := r.Control.check(); err != nil {
@@ -170,15 +176,21 @@ func ParseReceipt(b []byte) (Receipt, error) {
 	return r, nil
 }
 
-// maxJSONInteger is the largest integer that every reader of JSON holds exactly.
-const maxJSONInteger = 1<<53 - 1
-
-// decodeJSON reads one JSON value into a struct: every member once, by its exact name, none missing
-// that is not optional, none unknown, and nothing after the value.
-func decodeJSON(of string, b []byte, limit int, into any) error {
+func limitJSON(of string, b []byte, limit int) error {
 	if len(b) > limit {
 		return fmt.Errorf("%w %s: %d bytes, at most %d are allowed", ErrMalformed, of, len(b), limit)
 	}
+	return nil
+}
+
+// maxJSONInteger is the largest integer that every reader of JSON holds exactly.
+const maxJSONInteger = 1<<53 - 1
+
+// DecodeJSON reads one JSON value into a struct: every member once, by its exact name, none missing
+// that is not optional, none unknown, and nothing after the value. The structs are made of strings,
+// unsigned integers, lists, structs, json.RawMessage and types that read text. The caller has
+// limited the length of b.
+func DecodeJSON(of string, b []byte, into any) error {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.UseNumber()
 	err := checkShape(d, reflect.TypeOf(into).Elem(), of)
@@ -198,6 +210,10 @@ func decodeJSON(of string, b []byte, limit int, into any) error {
 
 // checkShape walks one JSON value beside the type it is for.
 func checkShape(d *json.Decoder, t reflect.Type, at string) error {
+	if t == reflect.TypeFor[json.RawMessage]() {
+		var any json.RawMessage
+		return d.Decode(&any)
+	}
 	token, err := d.Token()
 	if err != nil {
 		return err

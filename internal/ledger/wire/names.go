@@ -5,16 +5,17 @@ import (
 	"encoding/binary"
 )
 
-const protocol = "hitoku-ledger/1"
+// Protocol is the label before everything that is hashed, signed or derived.
+const Protocol = "hitoku-ledger/1"
 
 // Name is NAME(a, b, …) of section 1: lv("hitoku-ledger/1") ‖ lv(name) ‖ lv(a) ‖ ….
 func Name(name string, items ...[]byte) []byte {
-	n := 8 + len(protocol) + len(name)
+	n := 8 + len(Protocol) + len(name)
 	for _, i := range items {
 		n += 4 + len(i)
 	}
 	w := writer{make([]byte, 0, n)}
-	w.text(protocol)
+	w.text(Protocol)
 	w.text(name)
 	for _, i := range items {
 		w.lv(i)
