@@ -50,6 +50,9 @@ func (e *Epoch) HasInit() bool { return e.Init != [32]byte{} }
 // HasLog says whether Log is there.
 func (e *Epoch) HasLog() bool { return e.Log != [32]byte{} }
 
+// HasSnap says whether Snap is there.
+func (e *Epoch) HasSnap() bool { return e.Snap != [32]byte{} }
+
 // EraseInit erases Init.
 func (e *Epoch) EraseInit() { Erase(e.Init[:]) }
 
