@@ -16,6 +16,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"runtime"
 )
 
@@ -25,18 +26,22 @@ const (
 	maxFile     = 16 << 10
 )
 
-// Create makes a key from 32 random bytes and writes it to a new file.
-func Create(path string, random io.Reader) (ed25519.PrivateKey, error) {
+// Generate makes a key from 32 random bytes.
+func Generate(random io.Reader) (ed25519.PrivateKey, error) {
 	seed := make([]byte, ed25519.SeedSize)
 	if _, err := io.ReadFull(random, seed); err != nil {
 		return nil, fmt.Errorf("draw a key: %w", err)
 	}
-	key := ed25519.NewKeyFromSeed(seed)
+	return ed25519.NewKeyFromSeed(seed), nil
+}
+
+// Write writes a private key to a new file.
+func Write(path string, key ed25519.PrivateKey) error {
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return key, WriteSecret(path, pem.EncodeToMemory(&pem.Block{Type: privateType, Bytes: der}))
+	return WriteSecret(path, pem.EncodeToMemory(&pem.Block{Type: privateType, Bytes: der}))
 }
 
 // WriteSecret writes a new file of mode 0600 and puts it on the disk. A file that is there stays as it is.
@@ -60,18 +65,11 @@ func WriteNew(path string, data []byte, mode fs.FileMode) error {
 
 // ReadPrivate reads a private key.
 func ReadPrivate(path string) (ed25519.PrivateKey, error) {
-	raw, err := ReadSecret(path)
-	if err != nil {
-		return nil, err
-	}
-	key, _, err := parse(raw)
+	_, key, err := Read(path)
 	if err == nil && key == nil {
-		err = errors.New("a public key, and the private one is needed")
+		err = fmt.Errorf("%s: a public key, and the private one is needed", path)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return key, nil
+	return key, err
 }
 
 // ReadSecret reads a file of at most 16 KiB that only its owner may read, where the system knows such modes.
@@ -149,4 +147,20 @@ func parse(raw []byte) (private ed25519.PrivateKey, public [32]byte, err error) 
 		return nil, [32]byte(k), nil
 	}
 	return nil, public, fmt.Errorf("a key of type %T, wanted Ed25519", key)
+}
+
+// Replace writes a file in the place of the one that is there, whole or not at all.
+func Replace(path string, data []byte, mode fs.FileMode) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return nil
 }

@@ -3,6 +3,7 @@ package keyfile
 import (
 	"bytes"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
@@ -13,10 +14,19 @@ import (
 	"testing"
 )
 
+// create makes a key in a new file.
+func create(path string) (ed25519.PrivateKey, error) {
+	key, err := Generate(rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	return key, Write(path, key)
+}
+
 func TestCreateAndRead(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "a.key")
-	key, err := Create(path, rand.Reader)
+	key, err := create(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +47,10 @@ func TestCreateAndRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	pub := path + ".pub"
-	if err := WriteNew(pub, raw, 0o644); err != nil {
+	if err := WriteNew(pub, []byte("old"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := Replace(pub, raw, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if got, private, err := Read(pub); err != nil || got != public || private != nil {
@@ -51,7 +64,7 @@ func TestNothingIsOverwritten(t *testing.T) {
 	if err := os.WriteFile(path, []byte("mine"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Create(path, rand.Reader); err == nil || !strings.Contains(err.Error(), "not overwritten") {
+	if _, err := create(path); err == nil || !strings.Contains(err.Error(), "not overwritten") {
 		t.Errorf("error %v, wanted a refusal", err)
 	}
 	if raw, _ := os.ReadFile(path); string(raw) != "mine" {
@@ -62,7 +75,7 @@ func TestNothingIsOverwritten(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	good, err := Create(filepath.Join(dir, "good"), rand.Reader)
+	good, err := create(filepath.Join(dir, "good"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,14 +111,14 @@ func TestRefusals(t *testing.T) {
 	if _, err := ReadPrivate(filepath.Join(dir, "nowhere")); !os.IsNotExist(err) {
 		t.Errorf("error %v, wanted that there is no such file", err)
 	}
-	if _, err := Create(filepath.Join(dir, "short"), bytes.NewReader(nil)); err == nil {
+	if _, err := Generate(bytes.NewReader(nil)); err == nil {
 		t.Error("a key was made without randomness")
 	}
 }
 
 func FuzzParse(f *testing.F) {
 	path := filepath.Join(f.TempDir(), "seed")
-	key, err := Create(path, rand.Reader)
+	key, err := create(path)
 	if err != nil {
 		f.Fatal(err)
 	}
