@@ -127,7 +127,8 @@ type Log struct {
 	halt    error         // order.ErrReorganised, for ever
 	looked  error         // what the last look at the chain failed with
 	lastAt  time.Time     // when a look last succeeded
-	told    map[string]string
+	told    map[string]string // the last problem of each endpoint
+	failed  map[string]bool   // who had one since the last look began
 }
 
 // place is what is kept of a final position.
@@ -141,7 +142,7 @@ func Open(c Config) (*Log, error) {
 	if err := c.complete(); err != nil {
 		return nil, err
 	}
-	l := &Log{config: c, chain: c.Ledger, poke: make(chan struct{}, 1), grown: make(chan struct{}), told: map[string]string{}}
+	l := &Log{config: c, chain: c.Ledger, poke: make(chan struct{}, 1), grown: make(chan struct{}), told: map[string]string{}, failed: map[string]bool{}}
 	for _, url := range c.Endpoints {
 		l.endpoints = append(l.endpoints, &endpoint{url: url, client: c.HTTP, timeout: c.Timeout})
 	}
@@ -172,6 +173,12 @@ func (l *Log) follow() {
 			l.wake()
 		}
 		halted := l.halt != nil
+		for url := range l.told {
+			if !l.failed[url] {
+				delete(l.told, url)
+			}
+		}
+		clear(l.failed)
 		l.mu.Unlock()
 		if halted {
 			return
@@ -200,17 +207,14 @@ func (l *Log) pokeFollow() {
 	}
 }
 
-// report tells of a problem of an endpoint, when it is another one than before.
+// report tells of a problem of an endpoint, when it is another one than at the last look.
 func (l *Log) report(e *endpoint, err error) {
-	text := ""
-	if err != nil {
-		text = err.Error()
-	}
+	text := err.Error()
 	l.mu.Lock()
 	before := l.told[e.url]
-	l.told[e.url] = text
+	l.told[e.url], l.failed[e.url] = text, true
 	l.mu.Unlock()
-	if text != "" && text != before && l.config.Report != nil && l.stop.Err() == nil {
+	if text != before && l.config.Report != nil && l.stop.Err() == nil {
 		l.config.Report(text)
 	}
 }

@@ -32,7 +32,9 @@ func (l *Log) tips(ctx context.Context) []tip {
 	all := make([]tip, len(l.endpoints))
 	l.each(func(i int, e *endpoint) {
 		final, err := l.finalNumber(ctx, e)
-		l.report(e, err)
+		if err != nil {
+			l.report(e, err)
+		}
 		all[i] = tip{e, final, err}
 	})
 	list := all[:0]
