@@ -86,6 +86,20 @@ type Control struct {
 	Records []ControlRecord `json:"records"`
 }
 
+// MarshalJSON writes the control records; no list is null.
+func (c Control) MarshalJSON() ([]byte, error) {
+	type plain Control
+	c.Records = notNil(c.Records)
+	return json.Marshal(plain(c))
+}
+
+func notNil[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}
+
 // ReceiptFormat is the format word of receipts.
 const ReceiptFormat = "hitoku-ledger-receipt/1"
 
@@ -114,6 +128,13 @@ type Receipt struct {
 	Signatures     []ReceiptSignature `json:"signatures"`
 	OrderAssurance string             `json:"order_assurance"`
 	OrderProof     Base64             `json:"order_proof,omitempty"`
+}
+
+// MarshalJSON writes the receipt; no list is null.
+func (r Receipt) MarshalJSON() ([]byte, error) {
+	type plain Receipt
+	r.Proof, r.After, r.Signatures = notNil(r.Proof), notNil(r.After), notNil(r.Signatures)
+	return json.Marshal(plain(r))
 }
 
 // Limits of the JSON forms in bytes.
