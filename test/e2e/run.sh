@@ -13,5 +13,6 @@ cp bin/hitoku-init bin/hitoku-hello "$work/"
 export HITOKU_E2E_IMAGES=$cache HITOKU_BIN=$PWD/bin HITOKU_RACE_BIN=$work GORACE="halt_on_error=1 exitcode=66"
 HITOKU_GETH=$(./test/e2e/geth.sh "$cache")
 export HITOKU_GETH
+(cd devchain && go test -count=1 ./...)
 go test -tags e2e -count=1 -timeout 10m -run TestReal ./internal/ledger/order/ethereum
 go test -tags e2e -count=1 -timeout 25m ./test/e2e/... "$@"
