@@ -117,16 +117,16 @@ type Log struct {
 	sender    *sender       // nil for a reader
 
 	mu      sync.Mutex
-	index   []place       // of all final positions
-	records [][]byte      // the newest ones, up to the last
-	held    int           // bytes of records
-	chain   [32]byte      // C at the last
-	final   *header       // the newest final block
-	proved  []byte        // that the contract held chain there; nil without validators
-	grown   chan struct{} // closed, and made anew, at each look that changed something
-	halt    error         // order.ErrReorganised, for ever
-	looked  error         // what the last look at the chain failed with
-	lastAt  time.Time     // when a look last succeeded
+	index   []place           // of all final positions
+	records [][]byte          // the newest ones, up to the last
+	held    int               // bytes of records
+	chain   [32]byte          // C at the last
+	final   *header           // the newest final block
+	proved  []byte            // that the contract held chain there; nil without validators
+	grown   chan struct{}     // closed, and made anew, at each look that changed something
+	halt    error             // order.ErrReorganised, for ever
+	looked  error             // what the last look at the chain failed with
+	lastAt  time.Time         // when a look last succeeded
 	told    map[string]string // the last problem of each endpoint
 	failed  map[string]bool   // who had one since the last look began
 }
