@@ -122,6 +122,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	seen := &watched{ResponseWriter: w}
 	pattern := s.serve(seen, r)
+	if seen.status == 0 {
+		seen.status = http.StatusOK
+	}
 	s.counts.add(pattern, seen.status)
 	s.o.Log.Debug("request", "trace", trace, "route", pattern, "status", seen.status, "took", s.o.Now().Sub(started))
 }

@@ -451,7 +451,7 @@ func (n *Node) logger() *slog.Logger {
 	case n.c.o.Logger != nil:
 		return n.c.o.Logger.With("slot", n.Slot)
 	case testing.Verbose():
-		return slog.New(slog.NewTextHandler(testLog{n.c.tb}, nil)).With("node", n.Slot)
+		return slog.New(slog.NewTextHandler(testLog{n.c.tb}, &slog.HandlerOptions{Level: slog.LevelDebug})).With("node", n.Slot)
 	}
 	return nil
 }

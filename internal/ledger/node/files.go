@@ -106,7 +106,7 @@ func (f *files) step(ctx context.Context) error {
 			return err
 		}
 		f.covered = max(latest.Position, st.Executed)
-		if err := f.rings(latest); err != nil {
+		if err := f.rings(); err != nil {
 			return err
 		}
 	}
@@ -141,7 +141,7 @@ func (f *files) write(latest *disk.Saved) error {
 // rings writes the ring of the newest epoch whose window the state has passed (protocol,
 // section 10), and drops older ones. A COMMIT that removed an incarnation changes the
 // file's key too. The first state of a process gets a ring at once, so that it is not lost.
-func (f *files) rings(latest *disk.Saved) error {
+func (f *files) rings() error {
 	held := f.n.r.EpochKeys()
 	target, removal := uint64(0), false
 	f.n.r.View(func(c *control.State) {
@@ -165,7 +165,7 @@ func (f *files) rings(latest *disk.Saved) error {
 		return nil
 	}
 	if removal && f.ring != 0 {
-		if err := f.n.dir.Begin(*latest); err != nil {
+		if err := f.n.dir.Rekey(); err != nil {
 			return err
 		}
 	}

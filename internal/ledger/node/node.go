@@ -87,6 +87,7 @@ func New(ctx context.Context, o Options) (*Node, error) {
 	if o.Appraise == nil {
 		o.Appraise = member.Appraise
 	}
+	o.Appraise = remembered(o.Appraise)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}

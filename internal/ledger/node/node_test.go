@@ -57,3 +57,87 @@ func TestOneExecutor(t *testing.T) {
 		t.Errorf("balance %d, wanted %d", got, supply-250)
 	}
 }
+
+func TestCluster(t *testing.T) {
+	t.Parallel()
+	c := ledgertest.Start(t, ledgertest.Options{Executors: 3, Vaults: 1})
+	alice, bob := construct(t, c), c.User()
+	for i := range 3 {
+		mustCommit(t, alice.Do(i, "transfer", transfer(bob, 10)))
+	}
+	for i := range 3 {
+		if got := balance(t, bob, i, wire.ModeFresh); got != 30 {
+			t.Errorf("slot %d: balance %d, wanted 30", i, got)
+		}
+	}
+}
+
+func TestRestart(t *testing.T) {
+	t.Parallel()
+	c := ledgertest.Start(t, ledgertest.Options{Executors: 3, Vaults: 1})
+	alice, bob := construct(t, c), c.User()
+	mustCommit(t, alice.Do(1, "transfer", transfer(bob, 10)))
+	c.Nodes[2].Kill()
+	mustCommit(t, alice.Do(0, "transfer", transfer(bob, 10)))
+	c.Nodes[2].Start()
+	c.WaitRunning()
+	if got := balance(t, bob, 2, wire.ModeLocal); got != 20 {
+		t.Errorf("balance %d, wanted 20", got)
+	}
+	mustCommit(t, alice.Do(2, "transfer", transfer(bob, 10)))
+}
+
+func TestLateJoiner(t *testing.T) {
+	t.Parallel()
+	c := ledgertest.Start(t, ledgertest.Options{Executors: 2, Late: 1})
+	alice, bob := construct(t, c), c.User()
+	mustCommit(t, alice.Do(1, "transfer", transfer(bob, 10)))
+	c.Nodes[2].Start()
+	c.WaitRunning()
+	if got := balance(t, bob, 2, wire.ModeLocal); got != 10 {
+		t.Errorf("balance %d, wanted 10", got)
+	}
+	mustCommit(t, alice.Do(2, "transfer", transfer(bob, 10)))
+}
+
+// TestOutage: all processes end at once; the vault and administrators bring them back. One
+// executor has its files, one has lost them, and one has files that were changed.
+func TestOutage(t *testing.T) {
+	t.Parallel()
+	c := ledgertest.Start(t, ledgertest.Options{Executors: 3, Vaults: 1})
+	alice, bob := construct(t, c), c.User()
+	mustCommit(t, alice.Do(1, "transfer", transfer(bob, 10)))
+	c.Backup(0)
+	mustCommit(t, alice.Do(1, "transfer", transfer(bob, 10)))
+	c.Stop()
+	c.Nodes[1].Lose(t)
+	c.Nodes[2].Spoil(t)
+	c.Recover(3)
+	for i := range 3 {
+		if got := balance(t, bob, i, wire.ModeLocal); got != 20 {
+			t.Errorf("slot %d: balance %d, wanted 20", i, got)
+		}
+	}
+	mustCommit(t, alice.Do(2, "transfer", transfer(bob, 10)))
+}
+
+// TestOutageWithoutFiles: no executor has files; the state comes from the vault's backup.
+func TestOutageWithoutFiles(t *testing.T) {
+	t.Parallel()
+	c := ledgertest.Start(t, ledgertest.Options{Executors: 3, Vaults: 2})
+	alice, bob := construct(t, c), c.User()
+	mustCommit(t, alice.Do(1, "transfer", transfer(bob, 10)))
+	c.Backup(0)
+	mustCommit(t, alice.Do(1, "transfer", transfer(bob, 10)))
+	c.Stop()
+	for i := range 3 {
+		c.Nodes[i].Lose(t)
+	}
+	c.Recover(4)
+	for i := range 3 {
+		if got := balance(t, bob, i, wire.ModeLocal); got != 20 {
+			t.Errorf("slot %d: balance %d, wanted 20", i, got)
+		}
+	}
+	mustCommit(t, alice.Do(2, "transfer", transfer(bob, 10)))
+}

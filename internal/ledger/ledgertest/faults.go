@@ -1,0 +1,92 @@
+package ledgertest
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"hitoku.dev/internal/ledger/api"
+	"hitoku.dev/internal/ledger/wire"
+)
+
+// Lose empties the folder of a node that does not run.
+func (n *Node) Lose(tb testing.TB) {
+	tb.Helper()
+	for _, name := range n.files(tb) {
+		if err := os.Remove(filepath.Join(n.Dir, name)); err != nil {
+			tb.Fatal(err)
+		}
+	}
+}
+
+// Spoil flips a bit in the middle of every base of a node that does not run.
+func (n *Node) Spoil(tb testing.TB) {
+	tb.Helper()
+	for _, name := range n.files(tb) {
+		if !strings.HasPrefix(name, "base") {
+			continue
+		}
+		path := filepath.Join(n.Dir, name)
+		b, err := os.ReadFile(path)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		b[len(b)/2] ^= 1
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			tb.Fatal(err)
+		}
+	}
+}
+
+func (n *Node) files(tb testing.TB) []string {
+	tb.Helper()
+	if n.Node() != nil {
+		tb.Fatalf("slot %d runs", n.Slot)
+	}
+	list, err := os.ReadDir(n.Dir)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	var names []string
+	for _, e := range list {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+// Backup has an executor give the vaults its state, and wants each to hold all that a
+// recovery needs.
+func (c *Cluster) Backup(i int) {
+	c.tb.Helper()
+	var out api.Backups
+	if err := c.Nodes[i].Admin("POST", "/api/v1/backup", nil, &out); err != nil {
+		c.tb.Fatal(err)
+	}
+	for _, v := range out.Vaults {
+		if !v.Complete {
+			c.tb.Fatalf("the vault in slot %d is not complete: %+v", v.Slot, v)
+		}
+	}
+}
+
+// Recover starts all nodes after an outage of all, and has administrators approve at a vault
+// until they run.
+func (c *Cluster) Recover(vault int) {
+	c.tb.Helper()
+	for _, n := range c.Started() {
+		n.Start()
+	}
+	executors := 0
+	for _, n := range c.Started() {
+		if n.Kind == wire.KindExecutor {
+			executors++
+		}
+	}
+	c.Wait("a proposal of the vault with all executors", func() bool {
+		p, ok := c.Nodes[vault].Replica().Proposal()
+		return ok && len(p.Adds) == executors
+	})
+	c.Wait("an approval", func() bool { return c.Approve(vault) })
+	c.WaitRunning()
+}
