@@ -3,11 +3,12 @@ package disk
 import (
 	"io"
 
+	"hitoku.dev/internal/ledger/keys"
 	"hitoku.dev/internal/ledger/state"
 )
 
 // writeState writes a whole state as items. stop, when it returns an error, ends it.
-func writeState(w io.Writer, s *Saved, epochs []Epoch, stop func() error) error {
+func writeState(w io.Writer, s *Saved, epochs []keys.Epoch, stop func() error) error {
 	const batch = 64 << 10
 	b := appendControl(appendPoint(nil, s), s.Control)
 	for _, e := range epochs {
@@ -145,8 +146,11 @@ func readChanges(r io.Reader, s *Saved) (*Saved, error) {
 			}
 			n++
 		case tag == itemEnd:
+			if err := in.end(n); err != nil {
+				return nil, err
+			}
 			out.Tree = tx.Commit()
-			return out, in.end(n)
+			return out, nil
 		default:
 			err = tampered("item %d among changes", tag)
 		}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 
+	"hitoku.dev/internal/ledger/keys"
 	"hitoku.dev/internal/ledger/state"
 )
 
@@ -21,7 +22,7 @@ type Saved struct {
 	Tree    *state.Tree // nil: no cell
 	// Epochs are the epoch keys that the log's records after the position need. They come from the
 	// ring, or from an exported file; Begin and Append pass over them.
-	Epochs []Epoch
+	Epochs []keys.Epoch
 }
 
 // Options say how a folder is used. FS, Ledger and Random are required.
@@ -30,7 +31,7 @@ type Options struct {
 	Ledger [32]byte
 	Random io.Reader // of the TEE; for keys and nonces
 	// Recorder, when set, sees every encryption; for tests. It is called by several goroutines.
-	Recorder Recorder
+	Recorder keys.Recorder
 	// Compact is the least size in bytes of a log before it is folded into a new base. It is folded
 	// when it is larger than its base too. 0 means 16 MiB.
 	Compact int64
@@ -62,8 +63,6 @@ type Dir struct {
 	ring      *ring  // the newest that this process wrote
 	wanted    *ring  // a newer one that may not have been written whole
 	ringKnows bool   // ring may carry the keys of new generations
-	loaded    *Saved
-	loadedEnd [32]byte
 }
 
 // generation is a base file and a log file under one key.

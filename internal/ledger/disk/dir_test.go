@@ -13,6 +13,7 @@ import (
 
 	"hitoku.dev/internal/ledger/disk"
 	"hitoku.dev/internal/ledger/disk/disktest"
+	"hitoku.dev/internal/ledger/keys"
 	"hitoku.dev/internal/ledger/state"
 )
 
@@ -50,7 +51,7 @@ func random(seed uint64) io.Reader {
 	return rand.NewChaCha8(s)
 }
 
-func open(t *testing.T, fs disk.FS, seed uint64, rec disk.Recorder) *disk.Dir {
+func open(t *testing.T, fs disk.FS, seed uint64, rec keys.Recorder) *disk.Dir {
 	t.Helper()
 	d, err := disk.Open(disk.Options{FS: fs, Ledger: ledger, Random: random(seed), Recorder: rec, Compact: 2 << 10})
 	if err != nil {
@@ -123,9 +124,9 @@ func must(t *testing.T, err error) {
 	}
 }
 
-func epochs(numbers ...uint64) (out []disk.Epoch) {
+func epochs(numbers ...uint64) (out []keys.Epoch) {
 	for _, n := range numbers {
-		out = append(out, disk.Epoch{Number: n, Log: sha256.Sum256(fmt.Append(nil, "log", n)), Digest: sha256.Sum256(fmt.Append(nil, "digest", n))})
+		out = append(out, keys.Epoch{Number: n, Log: sha256.Sum256(fmt.Append(nil, "log", n)), Digest: sha256.Sum256(fmt.Append(nil, "digest", n))})
 	}
 	return out
 }
@@ -192,7 +193,7 @@ func TestRefusesOutOfOrder(t *testing.T) {
 	fs := disktest.New()
 	d := open(t, fs, 1, nil)
 	for name, err := range map[string]error{
-		"append": d.Append(h[1]), "sync": d.Sync(), "ring": d.WriteRing(1, snapOf(1), nil), "settle": d.Settle(),
+		"append": d.Append(h[1]), "sync": d.Sync(), "ring": d.WriteRing(1, snapOf(1), nil), "settle": d.Settle(), "rekey": d.Rekey(),
 	} {
 		if !errors.Is(err, disk.ErrNotBegun) {
 			t.Errorf("%s before Begin: %v", name, err)
@@ -208,7 +209,20 @@ func TestRefusesOutOfOrder(t *testing.T) {
 	if _, err := d.Load(1, snapOf(1)); err == nil {
 		t.Error("loaded after Begin")
 	}
+	must(t, d.Append(h[3]))
+	if err := d.Sync(); !errors.Is(err, disk.ErrNoRing) {
+		t.Errorf("sync without a ring: %v", err)
+	}
+	if err := d.Begin(h[4]); err == nil {
+		t.Error("begun twice")
+	}
 	must(t, d.WriteRing(1, snapOf(1), nil))
+	must(t, d.Sync())
+	must(t, d.Rekey())
+	must(t, d.Append(h[4]))
+	if err := d.Sync(); !errors.Is(err, disk.ErrNoRing) {
+		t.Errorf("sync after Rekey without a ring: %v", err)
+	}
 	if err := d.DropRings(2); err == nil {
 		t.Error("the only ring was dropped")
 	}

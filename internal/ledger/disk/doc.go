@@ -12,12 +12,11 @@
 // left in doubt, is followed by a new generation with a new key, and a write that
 // failed is repeated with the same bytes. Each segment of a log is bound to all
 // before it, and each log to the end of the one before. After Sync has returned
-// nil, and the generation's key is in a ring, a crash at any point leaves a state
-// that loads at that position or a later one.
+// nil, a crash at any point leaves a state that loads at that position or later.
 //
 // The order in which it is used: Open; FileEpoch and FilePosition, which need no
 // keys; Load with the snapshot key that a COMMIT released; Begin, WriteRing, then
-// Append and Sync again and again.
+// Append and Sync again and again, WriteRing in each epoch, and Rekey before it when a member was removed.
 //
 // It trusts the keys and the randomness it is given. It does not promise that what
 // it loads is the newest: the host can cut a log at its end or put back old files,

@@ -31,6 +31,8 @@ var (
 	ErrClosed = errors.New("folder of sealed files is closed")
 	// ErrNotBegun means that Append, Sync or WriteRing came before Begin.
 	ErrNotBegun = errors.New("no generation is open for writing: call Begin first")
+	// ErrNoRing means that no ring names the generation that is written, so that it could not be loaded.
+	ErrNoRing = errors.New("no ring knows this generation's key: call WriteRing first")
 )
 
 // failed names the file and what was done with it, and gives errors of the system their sentinel.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 
+	"hitoku.dev/internal/ledger/keys"
 	"hitoku.dev/internal/ledger/state"
 )
 
@@ -32,7 +33,7 @@ func (d *Dir) Export(w io.Writer, epoch uint64, snap [32]byte, s Saved) error {
 type Exporter struct {
 	Ledger   [32]byte
 	Random   io.Reader
-	Recorder Recorder // may be nil
+	Recorder keys.Recorder // may be nil
 }
 
 // Export writes a state as one sealed stream for who has the epoch's snapshot key. The epochs of s are in it.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"testing"
 
+	"hitoku.dev/internal/ledger/keys"
 	"hitoku.dev/internal/ledger/state"
 )
 
@@ -27,7 +28,7 @@ func example(t testing.TB) *Saved {
 
 func never() error { return nil }
 
-func plainState(t testing.TB, epochs ...Epoch) []byte {
+func plainState(t testing.TB, epochs ...keys.Epoch) []byte {
 	var b bytes.Buffer
 	if err := writeState(&b, example(t), epochs, never); err != nil {
 		t.Fatal(err)
@@ -38,7 +39,7 @@ func plainState(t testing.TB, epochs ...Epoch) []byte {
 // FuzzState: what is read is what would be written.
 func FuzzState(f *testing.F) {
 	f.Add(plainState(f))
-	f.Add(plainState(f, Epoch{Number: 1}, Epoch{Number: 2}))
+	f.Add(plainState(f, keys.Epoch{Number: 1}, keys.Epoch{Number: 2}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s, err := readState(bytes.NewReader(b), true)
 		if err != nil {
@@ -149,7 +150,7 @@ func FuzzImport(f *testing.F) {
 
 func FuzzRing(f *testing.F) {
 	content := append(make([]byte, 64+3), 1)
-	content = appendEpoch(content, Epoch{Number: 9})
+	content = appendEpoch(content, keys.Epoch{Number: 9})
 	f.Add(content)
 	file := header{kindRing, [32]byte{}, 1, 2}.encode()
 	f.Add(append(append(file, make([]byte, 15)...), append([]byte{1}, make([]byte, 200)...)...))

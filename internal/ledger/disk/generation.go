@@ -18,9 +18,9 @@ func (d *Dir) ready() error {
 	return nil
 }
 
-// Begin starts a new generation with a new key at s: what Load returned, or a state from elsewhere, or
-// the newest one, when the key shall change because a member was removed. Its base is written in the
-// background. No ring knows the new key until WriteRing is called.
+// Begin starts writing: a new generation with a new key at s, which is what Load returned or a state from
+// elsewhere. Its base is written in the background. No ring knows the key until WriteRing is called.
+// It is called once.
 func (d *Dir) Begin(s Saved) error {
 	if s.Tree == nil {
 		s.Tree = new(state.Tree)
@@ -31,37 +31,50 @@ func (d *Dir) Begin(s Saved) error {
 	s.Epochs = nil
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.closed {
+	switch {
+	case d.closed:
 		return ErrClosed
+	case d.begun:
+		return fmt.Errorf("begin at position %d: writing has begun before; Rekey changes the key, Append goes on", s.Position)
 	}
-	d.stopBase()
-	var link [32]byte
-	if d.begun {
-		d.sealNewest()
-		if d.log.flush() == nil && d.loadable() && same(d.sealed, &s) {
-			link = d.log.chain
-		}
-	} else if d.loaded != nil && same(d.loaded, &s) {
-		link = d.loadedEnd
-	}
-	knew := d.ringKnows
-	d.ringKnows = false
-	if err := d.rotate(&s, link); err != nil {
-		d.ringKnows = knew
+	// What was loaded may be in the kernel's memory alone, after a failed fsync, so nothing is built on it.
+	if err := d.rotate(&s, [32]byte{}); err != nil {
 		return err
 	}
+	d.begun = true
 	d.pending.Lock()
 	defer d.pending.Unlock()
-	d.last, d.unsaved, d.control, d.begun = &s, false, nil, true
+	d.last = &s
 	return nil
+}
+
+// Rekey starts a new generation at the newest state, with a key that no ring knows until WriteRing is
+// called with the keys of another epoch. It is for after the removal of a member: who knows the old epoch's
+// snapshot key and has the old ring cannot read on.
+func (d *Dir) Rekey() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.ready(); err != nil {
+		return err
+	}
+	d.stopBase()
+	saved := d.save()
+	knew := d.ringKnows
+	d.ringKnows = false
+	var err error
+	if saved == nil && d.loadable() {
+		err = d.rotate(d.sealed, d.log.chain)
+	} else {
+		err = d.startAnew()
+	}
+	if err != nil {
+		d.ringKnows = knew
+	}
+	return err
 }
 
 // loadable says whether the newest log leads somewhere: over the generation before, or from its own base.
 func (d *Dir) loadable() bool { return d.linked || d.baseDone }
-
-func same(a, b *Saved) bool {
-	return a.Position == b.Position && a.Chain == b.Chain && a.Outcomes == b.Outcomes && a.Tree == b.Tree
-}
 
 // rotate makes the next generation at s. A link that is not zero says that it goes on from the one before.
 func (d *Dir) rotate(s *Saved, link [32]byte) error {
@@ -164,23 +177,42 @@ func (d *Dir) Sync() error {
 		return err
 	}
 	d.settle()
-	if d.log.broken != nil || !d.loadable() && d.base == nil {
+	if err := d.finishRing(); err != nil && !d.ringKnows {
+		return err
+	}
+	if !d.ringKnows {
+		return ErrNoRing
+	}
+	if d.log.broken != nil {
 		if err := d.startAnew(); err != nil {
 			return err
 		}
 	}
-	d.sealNewest()
-	if err := d.log.flush(); err != nil {
+	if err := d.save(); err != nil {
 		return err
 	}
-	if !d.loadable() {
-		<-d.base.done
-		d.settle()
-		if !d.baseDone {
-			return d.fault
-		}
+	if err := d.ground(); err != nil {
+		return err
 	}
 	d.compact()
+	return nil
+}
+
+// ground waits until the newest log can be loaded, and begins it anew when its base has failed.
+func (d *Dir) ground() error {
+	if d.loadable() {
+		return nil
+	}
+	if d.base == nil {
+		if err := d.startAnew(); err != nil {
+			return err
+		}
+	}
+	<-d.base.done
+	d.settle()
+	if !d.baseDone {
+		return d.fault
+	}
 	return nil
 }
 
@@ -189,15 +221,26 @@ func (d *Dir) startAnew() error {
 	d.stopBase()
 	d.pending.Lock()
 	s := d.last
-	d.unsaved, d.control = false, nil
 	d.pending.Unlock()
 	if err := d.rotate(s, [32]byte{}); err != nil {
-		d.pending.Lock()
-		d.unsaved = true
-		d.pending.Unlock()
 		return err
 	}
+	d.pending.Lock()
+	defer d.pending.Unlock()
+	if d.last == s { // else something was appended meanwhile
+		d.unsaved, d.control = false, nil
+	}
 	return nil
+}
+
+// save makes durable what was appended. A step that could not be written before goes first and alone: no
+// two steps are on their way to the disk at once, so that a crash tears one at most.
+func (d *Dir) save() error {
+	if err := d.log.flush(); err != nil {
+		return err
+	}
+	d.sealNewest()
+	return d.log.flush()
 }
 
 // sealNewest seals what was appended since the last call.

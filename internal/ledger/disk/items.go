@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"io"
 
+	"hitoku.dev/internal/ledger/keys"
 	"hitoku.dev/internal/ledger/state"
 )
 
@@ -53,7 +54,7 @@ func appendEnd(b []byte, n uint64) []byte {
 	return binary.BigEndian.AppendUint64(append(b, itemEnd), n)
 }
 
-func appendEpoch(b []byte, e Epoch) []byte {
+func appendEpoch(b []byte, e keys.Epoch) []byte {
 	b = binary.BigEndian.AppendUint64(b, e.Number)
 	for _, k := range [][32]byte{e.Log, e.Digest, e.Snap, e.Random, e.Init} {
 		b = append(b, k[:]...)
@@ -61,7 +62,7 @@ func appendEpoch(b []byte, e Epoch) []byte {
 	return b
 }
 
-func parseEpoch(b *[epochSize]byte) (e Epoch) {
+func parseEpoch(b *[epochSize]byte) (e keys.Epoch) {
 	e.Number = binary.BigEndian.Uint64(b[:])
 	for i, k := range []*[32]byte{&e.Log, &e.Digest, &e.Snap, &e.Random, &e.Init} {
 		*k = [32]byte(b[8+32*i:])

@@ -10,7 +10,8 @@ import (
 
 // Load opens the ring of an epoch with that epoch's snapshot key and returns the newest state that the
 // files lead to. A log that a crash tore gives the last complete step. It is for use before Begin.
-// Errors are [ErrNone], [ErrTampered] and [ErrForeign]: the caller then goes on without files.
+// Errors are [ErrNone], [ErrTampered] and [ErrForeign], with which the caller goes on without files, and
+// those of the disk, after which it may try again.
 func (d *Dir) Load(epoch uint64, snap [32]byte) (*Saved, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -30,14 +31,16 @@ func (d *Dir) Load(epoch uint64, snap [32]byte) (*Saved, error) {
 	}
 	var faults error
 	for i := len(gens) - 1; i >= 0; i-- {
-		s, end, err := d.follow(gens[i:])
-		if err == nil {
+		s, err := d.follow(gens[i:])
+		switch {
+		case err == nil:
 			s.Epochs = epochs
-			d.gens, d.loaded, d.loadedEnd = gens, s, end
+			d.gens = gens
 			return s, nil
-		}
-		if !errors.Is(err, ErrNone) {
+		case errors.Is(err, ErrTampered), errors.Is(err, ErrForeign):
 			faults = errors.Join(faults, err)
+		case !errors.Is(err, ErrNone): // the disk failed: an older state is not what the caller wants
+			return nil, err
 		}
 	}
 	if faults == nil {
@@ -46,12 +49,13 @@ func (d *Dir) Load(epoch uint64, snap [32]byte) (*Saved, error) {
 	return nil, faults
 }
 
-// follow reads the first generation's base, its log, and the logs that go on from there. end is the
-// chain value it has come to.
-func (d *Dir) follow(gens []generation) (s *Saved, end [32]byte, err error) {
-	if s, err = d.readBase(gens[0]); err != nil {
-		return nil, end, err
+// follow reads the first generation's base, its log, and the logs that go on from there.
+func (d *Dir) follow(gens []generation) (*Saved, error) {
+	s, err := d.readBase(gens[0])
+	if err != nil {
+		return nil, err
 	}
+	var end [32]byte // chain value that was reached
 	for i, g := range gens {
 		var link *[32]byte
 		if i > 0 {
@@ -62,11 +66,11 @@ func (d *Dir) follow(gens []generation) (s *Saved, end [32]byte, err error) {
 		case errors.Is(err, errNotLinked):
 			continue // begun, and left by a crash before its base was there
 		case err != nil:
-			return nil, end, err
+			return nil, err
 		}
 		s, end = next, chain
 	}
-	return s, end, nil
+	return s, nil
 }
 
 // errNotLinked means that a log does not go on from the state reached.
@@ -118,10 +122,6 @@ func (d *Dir) readLog(g generation, s *Saved, link *[32]byte) (*Saved, [32]byte,
 		return nil, [32]byte{}, err
 	}
 	defer func() { _ = file.Close() }() // nothing was written
-	// What is built on below must outlive a power cut, also where a killed process left it unsynced.
-	if err := file.Sync(); err != nil {
-		return nil, [32]byte{}, failed("fsync", name, err)
-	}
 	s, end, err := applyLog(file, newAEAD(g.key, nil), g.number, d.o.Ledger, s, link)
 	return s, end, failed("read", name, err)
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"hitoku.dev/internal/ledger/keys"
 )
 
 // A ring file is its header (number: the epoch; position: the number of generations) ‖ u64 number of each
@@ -22,7 +24,7 @@ type ring struct {
 	epoch  uint64
 	key    [keySize]byte
 	wrap   []byte
-	epochs []Epoch
+	epochs []keys.Epoch
 }
 
 func (r *ring) erase() {
@@ -37,17 +39,22 @@ func wrapAAD(epoch uint64, ledger [32]byte) []byte {
 }
 
 // WriteRing writes the ring of an epoch: the keys of the generations on the disk, and the epoch keys that
-// the tail needs, for who has that epoch's snapshot key. From then on it is this ring that learns the
-// keys of the generations that compaction begins. A ring of the same epoch is replaced. The epochs
+// the tail needs, for who has that epoch's snapshot key. Init is
+// left out of them: no later incarnation needs it. From then on it is this ring that learns the
+// keys of the generations that compaction begins. A ring of the same epoch is replaced. Where
+// nothing else can be loaded it waits for the base, so that a ring always leads to a state. The epochs
 // are kept in memory until the next WriteRing or Close. After an error the ring is written at the next
 // occasion, and the caller may try again at once.
-func (d *Dir) WriteRing(epoch uint64, snap [32]byte, epochs []Epoch) error {
+func (d *Dir) WriteRing(epoch uint64, snap [32]byte, epochs []keys.Epoch) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := d.ready(); err != nil {
 		return err
 	}
 	d.settle()
+	if err := d.ground(); err != nil {
+		return err
+	}
 	key, err := randomKey(d.o.Random)
 	if err != nil {
 		return failed("make key of", numbered(prefixRing, epoch), err)
@@ -58,6 +65,9 @@ func (d *Dir) WriteRing(epoch uint64, snap [32]byte, epochs []Epoch) error {
 	}
 	d.wanted.erase()
 	d.wanted = &ring{epoch: epoch, key: key, wrap: wrap, epochs: slices.Clone(epochs)}
+	for i := range d.wanted.epochs {
+		d.wanted.epochs[i].EraseInit()
+	}
 	if err := d.finishRing(); err != nil {
 		return err
 	}
@@ -132,7 +142,7 @@ func parseRing(b []byte, ledger [32]byte) (*ringFile, error) {
 }
 
 // open gives the generations and the epochs, with the epoch's snapshot key.
-func (r *ringFile) open(snap, ledger [32]byte) ([]generation, []Epoch, error) {
+func (r *ringFile) open(snap, ledger [32]byte) ([]generation, []keys.Epoch, error) {
 	key, err := openRandom(newAEAD(snap, nil), r.wrap, wrapAAD(r.epoch, ledger))
 	if err != nil {
 		return nil, nil, err
@@ -146,7 +156,7 @@ func (r *ringFile) open(snap, ledger [32]byte) ([]generation, []Epoch, error) {
 	return parseRingContent(r.numbers, plain)
 }
 
-func parseRingContent(numbers []uint64, b []byte) (gens []generation, epochs []Epoch, err error) {
+func parseRingContent(numbers []uint64, b []byte) (gens []generation, epochs []keys.Epoch, err error) {
 	if len(b) < keySize*len(numbers)+4 {
 		return nil, nil, tampered("%d generations in %d bytes", len(numbers), len(b))
 	}

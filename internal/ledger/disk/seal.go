@@ -5,6 +5,8 @@ import (
 	"crypto/cipher"
 	"encoding/binary"
 	"io"
+
+	"hitoku.dev/internal/ledger/keys"
 )
 
 const (
@@ -24,10 +26,10 @@ const (
 type aead struct {
 	gcm cipher.AEAD
 	key [keySize]byte
-	rec Recorder
+	rec keys.Recorder
 }
 
-func newAEAD(key [keySize]byte, rec Recorder) *aead {
+func newAEAD(key [keySize]byte, rec keys.Recorder) *aead {
 	block, err := aes.NewCipher(key[:])
 	if err != nil {
 		panic(err) // a key of 32 bytes is never refused
