@@ -107,10 +107,17 @@ func verifyP256(key, message, signature []byte) bool {
 	if x == nil {
 		return false
 	}
+	point := append([]byte{4}, make([]byte, 64)...)
+	x.FillBytes(point[1:33])
+	y.FillBytes(point[33:])
+	public, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point)
+	if err != nil {
+		return false
+	}
 	r, s := new(big.Int).SetBytes(signature[:32]), new(big.Int).SetBytes(signature[32:])
 	half := new(big.Int).Rsh(elliptic.P256().Params().N, 1)
 	digest := sha256.Sum256(message)
-	return s.Cmp(half) <= 0 && ecdsa.Verify(&ecdsa.PublicKey{Curve: elliptic.P256(), X: x, Y: y}, digest[:], r, s)
+	return s.Cmp(half) <= 0 && ecdsa.Verify(public, digest[:], r, s)
 }
 
 // VerifyCommand reads a signed command and checks its signature. The command is returned also
