@@ -1,0 +1,257 @@
+package replica
+
+import (
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+
+	"hitoku.dev/internal/ledger/control"
+	"hitoku.dev/internal/ledger/keys"
+	"hitoku.dev/internal/ledger/merkle"
+	"hitoku.dev/internal/ledger/state"
+	"hitoku.dev/internal/ledger/wire"
+	"hitoku.dev/ledger"
+)
+
+// done is what became of one command.
+type done struct {
+	position uint64
+	index    uint32
+	outcome  wire.Outcome
+	blind    wire.Hash
+	leaf     []byte
+	events   []ledger.Event
+	app      string
+	account  ledger.AccountID
+}
+
+// block is a checkpoint position.
+type block struct {
+	check      wire.Checkpoint
+	tree       *state.Tree
+	before     wire.Hash // Q before
+	root       wire.Hash
+	hashes     []wire.Hash // of the signed commands, in order
+	done       []done
+	signatures map[wire.Hash][64]byte
+	since      int
+	posted     bool
+	partial    bool // from a snapshot: its commands are not known
+}
+
+// executor is the executed and the committed state.
+type executor struct {
+	kind          uint8
+	ready         bool // has state up to position
+	position      uint64
+	committed     uint64
+	tree          *state.Tree
+	committedTree *state.Tree
+	outcomesRoot  wire.Hash // Q
+	blocks        []*block  // rising
+	outcomes      map[wire.Hash]*done
+	early         map[uint64]map[wire.Hash]wire.SignedCheckpoint // of positions not executed yet
+	backlog       []*control.Event
+	backlogFrom   uint64 // events after this position are in backlog, unless overflowed
+	overflowed    bool
+	backlogMark   control.Mark
+	markAt        uint64
+	hasMark       bool
+	released      *Released
+	persist       func(*Persist)
+	lastPosted    uint64
+}
+
+// Released is the key of the sealed files that a COMMIT gave to this incarnation.
+type Released struct {
+	Epoch uint64
+	Snap  [32]byte
+}
+
+// Persist is a step of the executed state that may be written, sealed, to disk.
+type Persist struct {
+	Position uint64
+	Chain    wire.Hash
+	Before   *state.Tree
+	After    *state.Tree
+	Outcomes wire.Hash
+}
+
+func (x *executor) init(filePosition uint64) {
+	x.tree, x.committedTree = &state.Tree{}, &state.Tree{}
+	x.outcomes = map[wire.Hash]*done{}
+	x.early = map[uint64]map[wire.Hash]wire.SignedCheckpoint{}
+	x.backlogFrom, x.markAt = filePosition, filePosition
+}
+
+// followed remembers the chain value at the position of the state that is awaited.
+func (x *executor) followed(ctl *control.State) {
+	if !x.ready && !x.hasMark && ctl.Position() == x.markAt {
+		x.backlogMark, _ = ctl.At(x.markAt)
+		x.hasMark = true
+	}
+	if x.ready {
+		x.position = ctl.Position()
+	}
+}
+
+// behind says whether positions up to p still have to be executed.
+func (x *executor) behind(p uint64) bool {
+	return x.kind == wire.KindExecutor && (!x.ready || x.position < p)
+}
+
+// execute handles an effective DATA or COMMIT of a position that was just followed.
+func (r *Replica) execute(ev *control.Event) error {
+	x := &r.exec
+	if x.kind != wire.KindExecutor {
+		return nil
+	}
+	if !x.ready {
+		e := r.ctl.Epoch()
+		if ev.Commit != nil && e.Number == 1 && r.epochs[1] != nil {
+			x.ready, x.position = true, ev.Position-1 // the first members start from nothing
+		} else {
+			if ev.Position <= x.backlogFrom {
+				return nil
+			}
+			if len(x.backlog) >= r.o.Limits.Backlog {
+				x.backlog, x.overflowed = nil, true
+			}
+			if !x.overflowed {
+				x.backlog = append(x.backlog, ev)
+			}
+			return nil
+		}
+	}
+	return r.run(ev)
+}
+
+// run executes one event on the executed state.
+func (r *Replica) run(ev *control.Event) error {
+	x := &r.exec
+	now := r.ctl.EpochAt(ev.Position)
+	k := r.epochs[now.Number]
+	if k == nil {
+		x.ready = false // no keys for this epoch: removed, or an ALARM was raised
+		return nil
+	}
+	b := &block{before: x.outcomesRoot, signatures: map[wire.Hash][64]byte{}, since: r.ticks}
+	tree := x.tree
+	if ev.Data != nil {
+		var err error
+		if tree, err = r.batch(ev, k, b); err != nil {
+			return err
+		}
+	}
+	leaves := make([][]byte, len(b.done))
+	for j := range b.done {
+		leaves[j] = b.done[j].leaf
+	}
+	b.root = merkle.Root(leaves)
+	b.tree = tree
+	b.check = wire.Checkpoint{
+		Position: ev.Position, Chain: ev.Chain, Epoch: now.T,
+		Digest:   keys.StateDigest(k.Digest, ev.Position, tree.Root()),
+		Outcomes: wire.NextOutcomes(b.before, b.root),
+	}
+	if r.exec.persist != nil {
+		r.exec.persist(&Persist{Position: ev.Position, Chain: ev.Chain, Before: x.tree, After: tree, Outcomes: b.check.Outcomes})
+	}
+	x.tree, x.outcomesRoot = tree, b.check.Outcomes
+	x.blocks = append(x.blocks, b)
+	for j := range b.done {
+		if _, ok := x.outcomes[b.hashes[j]]; !ok {
+			x.outcomes[b.hashes[j]] = &b.done[j]
+		}
+	}
+	if _, ok := now.Member(r.iid); ok {
+		sig := ed25519.Sign(r.id.Key, wire.CheckpointMessage(r.ctl.Ledger(), r.iid, b.check))
+		b.signatures[r.iid] = [64]byte(sig)
+	}
+	early := x.early[ev.Position]
+	delete(x.early, ev.Position)
+	for iid, c := range early {
+		if err := r.compare(b, iid, c); err != nil {
+			return err
+		}
+	}
+	r.advance()
+	return nil
+}
+
+// batch opens a DATA record and executes its commands.
+func (r *Replica) batch(ev *control.Event, now *epochKeys, b *block) (*state.Tree, error) {
+	x := &r.exec
+	h := ev.Record.Header
+	k := r.epochs[h.Epoch]
+	if k == nil || !k.HasLog() {
+		return nil, fmt.Errorf("position %d: the key of epoch %d is not there", ev.Position, h.Epoch)
+	}
+	t0 := r.o.Now()
+	items, err := keys.OpenData(k.Log, h, *ev.Data)
+	if err != nil { // a member sealed something else than it should; the same for all
+		r.o.Log.Error("a record does not open", "position", ev.Position, "slot", ev.Sender.Slot, "reason", err)
+		return x.tree, nil
+	}
+	t1 := r.o.Now()
+	commands, faults := verifyAll(items)
+	t2 := r.o.Now()
+	tx := x.tree.Begin()
+	block := ledger.Block{Ledger: r.ctl.Ledger(), Position: ev.Position, Time: ev.Time, Random: keys.Seed(now.Random, ev.Position)}
+	for j, item := range items {
+		out := r.one(block, uint32(j), tx, commands[j], faults[j])
+		hash := wire.SignedHash(item)
+		d := done{
+			position: ev.Position, index: uint32(j), events: out.Events, app: commands[j].Application, account: ledger.AccountID(wire.AccountID(commands[j].Scheme, commands[j].Key)),
+			outcome: wire.Outcome{Code: out.Code, Message: out.Message, Result: out.Result},
+			blind:   keys.Blind(now.Digest, ev.Position, uint32(j)),
+		}
+		d.leaf = wire.Leaf(r.ctl.Ledger(), ev.Position, uint32(j), hash, d.outcome, d.blind)
+		b.done, b.hashes = append(b.done, d), append(b.hashes, hash)
+	}
+	tree := tx.Commit()
+	r.stats.Open += int64(t1.Sub(t0))
+	r.stats.Verify += int64(t2.Sub(t1))
+	r.stats.Execute += int64(r.o.Now().Sub(t2))
+	r.stats.Commands += uint64(len(items))
+	r.stats.Batches++
+	return tree, nil
+}
+
+// one executes one command whose signature was checked.
+func (r *Replica) one(b ledger.Block, j uint32, tx *state.Tx, c wire.Command, fault error) ledger.Outcome {
+	switch {
+	case errors.Is(fault, wire.ErrSignature):
+		return ledger.Outcome{Code: ledger.CodeBadSignature}
+	case fault != nil:
+		return ledger.Outcome{Code: ledger.CodeMalformed}
+	case c.Ledger != b.Ledger:
+		return ledger.Outcome{Code: ledger.CodeWrongLedger}
+	}
+	return r.o.Machine.Execute(b, j, tx, ledger.CommandCall{
+		App: c.Application, Scheme: c.Scheme, Account: ledger.AccountID(wire.AccountID(c.Scheme, c.Key)),
+		Nonce: c.Nonce, ExpiresAt: c.ExpiresAt, Name: c.Name, Args: c.Arguments,
+	})
+}
+
+// verifyAll checks the signatures of a batch on all processors.
+func verifyAll(items [][]byte) ([]wire.Command, []error) {
+	commands, faults := make([]wire.Command, len(items)), make([]error, len(items))
+	workers := min(runtime.GOMAXPROCS(0), (len(items)+3)/4)
+	var group sync.WaitGroup
+	for w := range workers {
+		group.Go(func() {
+			for j := w; j < len(items); j += workers {
+				s, err := wire.ParseSigned(items[j])
+				if err == nil {
+					commands[j], err = s.VerifyCommand()
+				}
+				faults[j] = err
+			}
+		})
+	}
+	group.Wait()
+	return commands, faults
+}

@@ -1,0 +1,207 @@
+package replica
+
+import (
+	"errors"
+	"fmt"
+
+	"hitoku.dev/internal/ledger/keys"
+	"hitoku.dev/internal/ledger/state"
+	"hitoku.dev/internal/ledger/wire"
+)
+
+// Snapshot is executed state at a checkpoint position, with what proves it.
+type Snapshot struct {
+	Checkpoint wire.Checkpoint
+	Signatures []OwnSignature
+	Tree       *state.Tree
+}
+
+// Snapshot returns the newest committed state, for a member that has none.
+func (r *Replica) Snapshot() (Snapshot, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	b := r.blockAt(r.exec.committed)
+	if !r.running() || b == nil {
+		return Snapshot{}, ErrNotRunning
+	}
+	s := Snapshot{Checkpoint: b.check, Tree: b.tree}
+	for _, m := range r.ctl.EpochAt(b.check.Position).Members {
+		if sig, ok := b.signatures[m.Incarnation]; ok {
+			s.Signatures = append(s.Signatures, OwnSignature{m.Incarnation, sig})
+		}
+	}
+	return s, nil
+}
+
+// Wants says what this executor needs before it can run: nothing, or state at or after a
+// position. Files of its own, whose key a COMMIT released, come first.
+func (r *Replica) Wants() (snapshot bool, from uint64, released *Released) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.halted != nil || r.exec.kind != wire.KindExecutor || r.exec.ready || !r.memberNow() {
+		return false, 0, nil
+	}
+	if r.exec.overflowed {
+		return true, r.ctl.Position(), nil
+	}
+	return true, r.firstEpochPosition(), r.exec.released
+}
+
+// firstEpochPosition is where this incarnation's first epoch began: from there on it has keys.
+func (r *Replica) firstEpochPosition() uint64 {
+	for n := uint64(1); ; n++ {
+		e := r.ctl.EpochNumber(n)
+		if e == nil {
+			return r.ctl.Position()
+		}
+		if _, ok := e.Member(r.iid); ok {
+			return e.Position
+		}
+	}
+}
+
+// Install takes a snapshot that a peer gave, checks it against the digest that a quorum of
+// executors signed, and runs what came after it.
+func (r *Replica) Install(s Snapshot) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := s.Checkpoint
+	if r.exec.ready {
+		return nil
+	}
+	if c.Position > r.ctl.Position() {
+		return fmt.Errorf("snapshot of position %d; this node has followed to %d, ask again later", c.Position, r.ctl.Position())
+	}
+	e := r.ctl.EpochAt(c.Position)
+	k := r.epochs[e.Number]
+	if k == nil {
+		return fmt.Errorf("snapshot of position %d is of epoch %d, before this node joined", c.Position, e.Number)
+	}
+	if e.T != c.Epoch {
+		return errors.New("snapshot: its checkpoint names another membership")
+	}
+	good := map[wire.Hash]bool{}
+	for _, sig := range s.Signatures {
+		m, ok := e.Member(sig.Incarnation)
+		if !ok || m.Kind != wire.KindExecutor {
+			continue
+		}
+		check := wire.SignedCheckpoint{Checkpoint: c, Signature: sig.Signature}
+		if check.Verify(r.ctl.Ledger(), r.ctl.Incarnation(sig.Incarnation).Key) {
+			good[sig.Incarnation] = true
+		}
+	}
+	if len(good) < e.Quorum() {
+		return fmt.Errorf("snapshot of position %d: %d valid signatures, wanted %d of %d executors", c.Position, len(good), e.Quorum(), e.Executors())
+	}
+	if mark, ok := r.ctl.At(c.Position); ok && mark.Chain != c.Chain {
+		return r.halt(fmt.Errorf("a quorum has signed another history at position %d: the log has been forked", c.Position))
+	}
+	if keys.StateDigest(k.Digest, c.Position, s.Tree.Root()) != c.Digest {
+		return fmt.Errorf("snapshot of position %d: its cells do not have the digest that was signed", c.Position)
+	}
+	b := &block{check: c, tree: s.Tree, signatures: map[wire.Hash][64]byte{}, since: r.ticks, partial: true}
+	for _, sig := range s.Signatures {
+		if good[sig.Incarnation] {
+			b.signatures[sig.Incarnation] = sig.Signature
+		}
+	}
+	r.exec.blocks = append(r.exec.blocks, b)
+	r.exec.committed, r.exec.committedTree = c.Position, s.Tree
+	return r.resume(c.Position, s.Tree, c.Outcomes)
+}
+
+// Saved is executed state from this node's own sealed files.
+type Saved struct {
+	Position uint64
+	Chain    wire.Hash
+	Outcomes wire.Hash
+	Tree     *state.Tree
+	Epochs   []keys.Epoch
+}
+
+// Restore takes the state of the node's own files, which were opened with the released key, and
+// runs the log's tail.
+func (r *Replica) Restore(s Saved) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	x := &r.exec
+	if x.ready {
+		return nil
+	}
+	if x.overflowed || s.Position < x.backlogFrom {
+		return fmt.Errorf("saved state of position %d is too old: the records after it are not kept", s.Position)
+	}
+	if s.Position == x.markAt && x.hasMark && x.backlogMark.Chain != s.Chain {
+		return fmt.Errorf("saved state of position %d belongs to another history", s.Position)
+	}
+	if s.Position > r.ctl.Position() {
+		return r.halt(fmt.Errorf("the log ends at position %d; this node has saved state of position %d: the log was rolled back", r.ctl.Position(), s.Position))
+	}
+	for _, e := range s.Epochs {
+		if r.epochs[e.Number] == nil {
+			k := &epochKeys{Epoch: e}
+			if next := r.ctl.EpochNumber(e.Number + 1); next != nil {
+				k.endsAt = next.Position + r.ctl.Genesis().Window
+				if next.Removal {
+					k.endsAt = next.Position
+				}
+			}
+			r.epochs[e.Number] = k
+		}
+	}
+	return r.resume(s.Position, s.Tree, s.Outcomes)
+}
+
+// resume runs what was kept of the log after a position.
+func (r *Replica) resume(position uint64, tree *state.Tree, outcomes wire.Hash) error {
+	x := &r.exec
+	x.ready, x.position, x.tree, x.outcomesRoot = true, position, tree, outcomes
+	backlog := x.backlog
+	x.backlog, x.released = nil, nil
+	for _, ev := range backlog {
+		if ev.Position <= position {
+			continue
+		}
+		if err := r.run(ev); err != nil {
+			return r.halt(err)
+		}
+		x.position = ev.Position
+	}
+	if x.ready {
+		x.position = r.ctl.Position()
+	}
+	r.erase()
+	r.wake()
+	return nil
+}
+
+// OnPersist sets what is called, under the lock, with each step of the executed state.
+func (r *Replica) OnPersist(f func(*Persist)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.exec.persist = f
+}
+
+// EpochKeys returns copies of the keys that the node holds, by epoch; for its sealed files.
+func (r *Replica) EpochKeys() map[uint64]keys.Epoch {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := map[uint64]keys.Epoch{}
+	for n, e := range r.epochs {
+		out[n] = e.Epoch
+	}
+	return out
+}
+
+// PastWindow says whether the keys of the epoch in force suffice for the log after a position:
+// then sealed files may go over to them.
+func (r *Replica) PastWindow(position uint64) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e := r.ctl.Epoch()
+	if e.Removal {
+		return position >= e.Position
+	}
+	return position >= e.Position+r.ctl.Genesis().Window
+}
