@@ -22,10 +22,12 @@ done
 if [ -d tools ]; then
 	(cd tools && go build -o "$tmp/staticcheck" honnef.co/go/tools/cmd/staticcheck) && "$tmp/staticcheck" ./... || say "staticcheck found something"
 fi
-# Two builds of the guest from two folders must be the same bytes.
-build() { (cd "$1" && CGO_ENABLED=0 GOAMD64=v1 GOFLAGS= go build -trimpath -buildvcs=false -ldflags "-s -w -buildid=" -o "$2" ./cmd/hitoku-init); }
+# Two builds of a measured program from two folders must be the same bytes.
+build() { (cd "$1" && CGO_ENABLED=0 GOAMD64=v1 GOFLAGS= go build -trimpath -buildvcs=false -ldflags "-s -w -buildid=" -o "$2" "./cmd/$3"); }
 mkdir "$tmp/copy" && git ls-files -z | xargs -0 cp --parents -t "$tmp/copy"
-build . "$tmp/a" && build "$tmp/copy" "$tmp/b"
+build . "$tmp/node" hitoku-ledger && build "$tmp/copy" "$tmp/b" hitoku-ledger
+cmp "$tmp/node" "$tmp/b" || say "the ledger's node differs between two checkouts"
+build . "$tmp/a" hitoku-init && build "$tmp/copy" "$tmp/b" hitoku-init
 cmp "$tmp/a" "$tmp/b" || say "the guest differs between two checkouts"
 size=$(stat -c %s "$tmp/a")
 [ "$size" -lt $((12 << 20)) ] || say "the guest has $size bytes, below 12 MiB wanted"

@@ -62,7 +62,7 @@ func newRootCommand() *cobra.Command {
 		newManagerCommand(), newLoginCommand(), newLogoutCommand(), newAccountCommand(), newUserCommand(), newTokenCommand(),
 		newAppCommand(), newImageCommand(), newTaskCommand(), newNodeCommand(), newZoneCommand(), newRegistryCommand(), newAuditCommand(),
 		newConvertCommand(), newInspectCommand(), newVerifyCommand(measureImage), newCollateralCommand(), newAgentCommand(), newRunCommand(),
-		newDemoCommand(), newVersionCommand(),
+		newLedgerCommand(), newDemoCommand(), newVersionCommand(),
 	)
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetFlagErrorFunc(flagError)

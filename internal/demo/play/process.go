@@ -129,3 +129,6 @@ func (p *Play) lastLogs() string {
 	}
 	return b.String()
 }
+
+// Ended is closed when the process has ended.
+func (q *Process) Ended() <-chan struct{} { return q.done }

@@ -1,0 +1,10 @@
+package main
+
+import "github.com/spf13/cobra"
+
+func newLedgerCommand() *cobra.Command {
+	return group("ledger", "A ledger that several parties keep and nobody can read: found it, run it, use it, administer it",
+		newLedgerInitCommand(), newLedgerLogCommand(), newLedgerDevchainCommand(), newLedgerDeployCommand(),
+		newLedgerNodeCommand(), newLedgerVaultCommand(), newLedgerAdminCommand(),
+	)
+}
