@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"hitoku.dev/internal/ledger/api"
+	"hitoku.dev/internal/ledger/control"
 	"hitoku.dev/internal/ledger/wire"
 )
 
@@ -89,4 +90,39 @@ func (c *Cluster) Recover(vault int) {
 	})
 	c.Wait("an approval", func() bool { return c.Approve(vault) })
 	c.WaitRunning()
+}
+
+// Rotate begins a new epoch through a node, and waits until all nodes that run have it.
+func (c *Cluster) Rotate(i int) {
+	c.tb.Helper()
+	var before api.EpochReply
+	c.Wait("a rotation is taken", func() bool {
+		return c.Nodes[i].Admin("POST", "/api/v1/key_rotation", nil, &before) == nil
+	})
+	c.Wait("a new epoch", func() bool {
+		for _, n := range c.Nodes {
+			if r := n.Node(); r != nil {
+				if st := r.Replica().Status(); st.Epoch <= before.Epoch || !st.Member {
+					return false
+				}
+			}
+		}
+		return true
+	})
+}
+
+// Acknowledged says whether every member of the epoch in force has sent its next key, as every
+// node that runs has seen.
+func (c *Cluster) Acknowledged() bool {
+	all := true
+	for _, n := range c.Nodes {
+		if r := n.Node(); r != nil {
+			r.Replica().View(func(s *control.State) {
+				for _, m := range s.Epoch().Members {
+					all = all && s.Incarnation(m.Incarnation).AckEpoch >= s.Epoch().Number
+				}
+			})
+		}
+	}
+	return all
 }

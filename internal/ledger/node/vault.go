@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"hitoku.dev/internal/ledger/disk"
@@ -20,6 +21,8 @@ type vault struct {
 	n    *Node
 	key  *sealing
 	kept uint64 // epoch at the last time that the identity was stored
+
+	rewrapping sync.Mutex
 }
 
 // keptIdentity is a vault's identity as it lies in the sealed file.
@@ -105,6 +108,8 @@ func (v *vault) store() error {
 
 // rewrap puts the backups under the present epoch's key, so that the older keys can go.
 func (v *vault) rewrap() {
+	v.rewrapping.Lock()
+	defer v.rewrapping.Unlock()
 	epoch, snap, err := v.n.exportKey()
 	if err != nil {
 		return // no member yet

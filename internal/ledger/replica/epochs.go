@@ -41,6 +41,9 @@ func (r *Replica) entered(ev *control.Event) error {
 	if r.epochs[e.Number] != nil { // a vault that followed from the start knows it already
 		return nil
 	}
+	if r.o.Identity != nil && slices.ContainsFunc(r.o.Identity.Epochs, func(k keys.Epoch) bool { return k.Number > e.Number }) {
+		return nil // or had it once, longer ago than it retains
+	}
 	s, released, snap, err := r.unwrap(ev, e, m)
 	if err != nil {
 		r.o.Log.Error("cannot open the epoch's secret", "epoch", e.Number, "reason", err)

@@ -128,13 +128,23 @@ func (r *Replica) execute(ev *control.Event) error {
 	return r.run(ev)
 }
 
+// lose gives the executed state up at a record that cannot be opened here. What comes after it is
+// kept, and the state at it or later must come from others.
+func (x *executor) lose(ev *control.Event) {
+	x.ready, x.overflowed, x.backlog, x.backlogFrom = false, false, nil, ev.Position
+}
+
 // run executes one event on the executed state.
 func (r *Replica) run(ev *control.Event) error {
 	x := &r.exec
 	now := r.ctl.EpochAt(ev.Position)
 	k := r.epochs[now.Number]
-	if k == nil {
-		x.ready = false // no keys for this epoch: removed, or an ALARM was raised
+	if k == nil { // removed, or an ALARM was raised, or own files that end before an epoch of others
+		x.lose(ev)
+		return nil
+	}
+	if h := ev.Record.Header; ev.Data != nil && (r.epochs[h.Epoch] == nil || !r.epochs[h.Epoch].HasLog()) && h.Epoch < r.firstEpoch().Number {
+		x.lose(ev) // sealed in the epoch before the own first one, and effective within the window
 		return nil
 	}
 	b := &block{before: x.outcomesRoot, signatures: map[wire.Hash][64]byte{}, since: r.ticks}

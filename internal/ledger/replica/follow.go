@@ -57,8 +57,14 @@ func (r *Replica) follow(e order.Entry) error {
 // own notes what became of an own record.
 func (r *Replica) own(ev *control.Event) {
 	r.settle(ev)
+	if ev.Record.Header.N >= r.id.N { // signed by this incarnation before a restart
+		r.id.N = ev.Record.Header.N + 1
+	}
 	if ev.Skipped != "" {
 		return
+	}
+	if len(r.flights) == 0 {
+		r.prevOwn = ev.Hash
 	}
 	switch {
 	case ev.Join != nil:

@@ -67,6 +67,7 @@ func (r *Replica) identify() error {
 	if in := r.ctl.Incarnation(r.iid); in != nil {
 		r.joined, r.prevOwn = in.JoinPosition, in.LastHash
 		r.id.N = max(r.id.N, in.LastN+1)
+		r.acked(in.HPKE.Position, in.HPKE.Key)
 	}
 	for _, b := range r.id.Records {
 		rec, err := wire.ParseRecord(b)
@@ -75,6 +76,12 @@ func (r *Replica) identify() error {
 		}
 		f := &flight{record: b, hash: rec.Hash(), header: rec.Header}
 		r.flights, r.prevOwn = append(r.flights, f), f.hash
+		switch rec.Header.Type {
+		case wire.TypeAck:
+			r.acking = rec.Header.Epoch
+		case wire.TypeJoin:
+			r.joining = true
+		}
 		r.out = append(r.out, order.Submission{Record: b, Sender: r.iid, N: rec.Header.N})
 	}
 	return nil

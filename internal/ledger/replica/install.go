@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"hitoku.dev/internal/ledger/control"
 	"hitoku.dev/internal/ledger/keys"
 	"hitoku.dev/internal/ledger/state"
 	"hitoku.dev/internal/ledger/wire"
@@ -44,18 +45,18 @@ func (r *Replica) Wants() (snapshot bool, from uint64, released *Released) {
 	if r.exec.overflowed {
 		return true, r.ctl.Position(), nil
 	}
-	return true, r.firstEpochPosition(), r.exec.released
+	return true, max(r.firstEpoch().Position, r.exec.backlogFrom), r.exec.released
 }
 
-// firstEpochPosition is where this incarnation's first epoch began: from there on it has keys.
-func (r *Replica) firstEpochPosition() uint64 {
+// firstEpoch is this incarnation's first one: from there on it has keys.
+func (r *Replica) firstEpoch() *control.Epoch {
 	for n := uint64(1); ; n++ {
 		e := r.ctl.EpochNumber(n)
 		if e == nil {
-			return r.ctl.Position()
+			return r.ctl.Epoch()
 		}
 		if _, ok := e.Member(r.iid); ok {
-			return e.Position
+			return e
 		}
 	}
 }
@@ -159,12 +160,16 @@ func (r *Replica) resume(position uint64, tree *state.Tree, outcomes wire.Hash) 
 	x.ready, x.position, x.tree, x.outcomesRoot = true, position, tree, outcomes
 	backlog := x.backlog
 	x.backlog, x.released = nil, nil
-	for _, ev := range backlog {
+	for i, ev := range backlog {
 		if ev.Position <= position {
 			continue
 		}
 		if err := r.run(ev); err != nil {
 			return r.halt(err)
+		}
+		if !x.ready {
+			x.backlog = append(x.backlog, backlog[i+1:]...)
+			return fmt.Errorf("state of position %d: the record at %d cannot be opened here", position, ev.Position)
 		}
 		x.position = ev.Position
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 
 	"hitoku.dev/internal/ledger/keys"
 	"hitoku.dev/internal/ledger/merkle"
@@ -52,7 +53,7 @@ func (r *Replica) Query(ctx context.Context, raw []byte, fresh FreshFunc) ([]byt
 		if fresh != nil {
 			if at, err := fresh(ctx, q.ID); err != nil {
 				result.Outcome.Message = err.Error()
-			} else if err := r.await(ctx, func() bool { return r.exec.committed >= at }); err == nil {
+			} else if err := r.await(ctx, func() bool { return r.exec.settled(at) }); err == nil {
 				result = wire.Result{}
 			}
 		}
@@ -78,6 +79,19 @@ func (r *Replica) Query(ctx context.Context, raw []byte, fresh FreshFunc) ([]byt
 		}
 	}
 	return r.seal(sealer, wire.ReplyBody{Position: position, Chain: chain, Time: t, Results: []wire.Result{result}}, p.ReplyBucket)
+}
+
+// settled says whether all that was executed up to a position is committed. The position itself
+// need not be a checkpoint's.
+func (x *executor) settled(at uint64) bool {
+	if x.committed >= at {
+		return true
+	}
+	i, found := slices.BinarySearchFunc(x.blocks, at, func(b *block, p uint64) int { return compareU64(b.check.Position, p) })
+	if !found {
+		i--
+	}
+	return x.position >= at && (i < 0 || x.blocks[i].check.Position <= x.committed)
 }
 
 // ask checks a query: signature, ledger, time, and that its id is new.
