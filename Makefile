@@ -3,10 +3,10 @@
 SHELL := /bin/bash
 BIN   := bin
 GOENV := CGO_ENABLED=0 GOAMD64=v1 GOFLAGS=
-# The guest must come out the same from every checkout: no paths, no version stamp, no build id.
+# The guest and the ledger's node are measured: they must come out the same from every checkout: no paths, no version stamp, no build id.
 GUESTFLAGS := -trimpath -buildvcs=false -ldflags "-s -w -buildid="
 
-.PHONY: help build demo test test-all test-fast test-evidence bench bench-attest fuzz lint tidy-check guest-check clean tools
+.PHONY: help build demo demo-ledger test test-all test-fast test-evidence bench bench-attest fuzz lint tidy-check guest-check clean tools
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -16,16 +16,20 @@ tools:
 	@command -v git >/dev/null || { echo "make: git is missing: install it (apt-get install git)"; exit 1; }
 	@v=$$(go env GOVERSION | sed 's/^go//'); case "$$v" in 1.2[6-9]*|1.[3-9][0-9]*) ;; *) echo "make: Go $$v is too old, wanted 1.26 or newer"; exit 1;; esac
 
-build: tools ## build bin/hitoku and bin/hitoku-init
+build: tools ## build bin/hitoku and the programs beside it: hitoku-init, hitoku-ledger, hitoku-devchain
 	@mkdir -p $(BIN)
 	@echo "building $(BIN)/hitoku-init and $(BIN)/hitoku (the first build takes a few minutes)"
 	@$(GOENV) GOOS=linux GOARCH=amd64 go build $(GUESTFLAGS) -o $(BIN)/hitoku-init ./cmd/hitoku-init
 	@$(GOENV) go build -trimpath -ldflags "-s -w" -o $(BIN)/hitoku ./cmd/hitoku
 	@$(GOENV) GOOS=linux GOARCH=amd64 go build -trimpath -ldflags "-s -w" -o $(BIN)/hitoku-hello ./examples/hello
+	@$(GOENV) GOOS=linux GOARCH=amd64 go build $(GUESTFLAGS) -o $(BIN)/hitoku-ledger ./cmd/hitoku-ledger
 	@cd devchain && $(GOENV) go build -trimpath -ldflags "-s -w" -o ../$(BIN)/hitoku-devchain .
 
 demo: build ## the whole path on this machine: convert, approve, enrol, run, verify, refuse
 	@$(BIN)/hitoku demo
+
+demo-ledger: build ## the ledger on this machine: nodes, a vault, sealed transfers, receipts, rotation, recovery, refusals
+	@$(BIN)/hitoku ledger demo
 
 test: build ## install what is missing, then run every test (needs root or sudo)
 	@./test/setup.sh
