@@ -14,11 +14,13 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"hitoku.dev/internal/ledger/keyfile"
 	"hitoku.dev/internal/ledger/nodeconfig"
 	"hitoku.dev/internal/ledger/simhost"
 	"hitoku.dev/internal/ledger/wire"
@@ -172,18 +174,34 @@ func (o *ledgerNodeOptions) start(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	home := filepath.Join(o.config.Dir, "machine")
+	forgetTEE(home)
 	machine, err := authority.Start(cmd.Context(), simhost.MachineOptions{
-		Dir: filepath.Join(o.config.Dir, "machine"), Program: program, SVN: 1, Now: time.Now,
+		Dir: home, Program: program, SVN: 1, Now: time.Now,
 		Log: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)),
 	})
 	if err != nil {
 		return err
 	}
 	defer machine.Close()
+	if err := keyfile.Replace(filepath.Join(home, teeNote), []byte(machine.Dir()), 0o600); err != nil {
+		return err
+	}
 	o.config.TEE = nodeconfig.TEESimulated + ":" + machine.Dir()
 	fmt.Fprintf(cmd.ErrOrStderr(), "%s in slot %d of ledger %x, measurement %x\nThe TEE is simulated: it protects nothing from the owner of this machine.\n",
 		o.verb, o.config.Slot, id, machine.Measurement())
 	return runMeasured(cmd.Context(), machine, &o.config, cmd.OutOrStdout(), cmd.ErrOrStderr())
+}
+
+// teeNote is the file that names the folder of a machine's TEE.
+const teeNote = "tee-folder"
+
+// forgetTEE removes the folder of a TEE that was killed before it could do so itself.
+func forgetTEE(home string) {
+	raw, err := os.ReadFile(filepath.Join(home, teeNote))
+	if dir := string(raw); err == nil && filepath.Dir(dir) == filepath.Clean(os.TempDir()) && strings.HasPrefix(filepath.Base(dir), "hitoku-tee-") {
+		_ = os.RemoveAll(dir) // what stays harms nobody
+	}
 }
 
 // runMeasured runs the program with a configuration on its standard input, and hands on the wish that it ends.
