@@ -87,10 +87,10 @@ func TestHPKEKey(t *testing.T) {
 		if !bytes.Equal(k.Bytes(), make([]byte, 32)) {
 			t.Error("the secret is still there")
 		}
-		if _, _, _, err := keys.OpenWrap(k, repeat(1), 1, repeat(2), 3, keys.Commitment(repeat(2), repeat(5)), w); !errors.Is(err, keys.ErrOpen) {
+		if _, _, _, _, err := keys.OpenWrap(k, repeat(1), 1, repeat(2), 3, keys.Commitment(repeat(2), repeat(5)), w); !errors.Is(err, keys.ErrOpen) {
 			t.Errorf("suite %d: an erased key opens: %v", suite, err)
 		}
-		if _, _, _, err := keys.OpenWrap(again, repeat(1), 1, repeat(2), 3, keys.Commitment(repeat(2), repeat(5)), w); err != nil {
+		if _, _, _, _, err := keys.OpenWrap(again, repeat(1), 1, repeat(2), 3, keys.Commitment(repeat(2), repeat(5)), w); err != nil {
 			t.Errorf("suite %d: its copy does not: %v", suite, err)
 		}
 		if _, err := keys.ParseHPKE(suite, make([]byte, 31)); !errors.Is(err, wire.ErrMalformed) {
@@ -120,7 +120,7 @@ func TestWrap(t *testing.T) {
 			return w
 		}
 		good := seal(own.Public(), 4, tt, 7, cm, s)
-		gotS, x, gotSnap, err := keys.OpenWrap(own, ledger, 4, tt, 7, cm, good)
+		gotS, x, gotSnap, _, err := keys.OpenWrap(own, ledger, 4, tt, 7, cm, good)
 		if err != nil || gotS != s || x != 3 || gotSnap != snap || good.Slot != 7 {
 			t.Fatalf("suite %d: %v", suite, err)
 		}
@@ -138,18 +138,18 @@ func TestWrap(t *testing.T) {
 			"nothing":                     {Slot: 7},
 			"zero enc (point of order 4)": {Slot: 7, Enc: make([]byte, len(good.Enc)), CT: good.CT},
 		} {
-			s, x, snap, err := keys.OpenWrap(own, ledger, 4, tt, 7, cm, w)
+			s, x, snap, _, err := keys.OpenWrap(own, ledger, 4, tt, 7, cm, w)
 			if !errors.Is(err, keys.ErrOpen) || s != [32]byte{} || x != 0 || snap != [32]byte{} {
 				t.Errorf("suite %d, %s: %v, wanted ErrOpen", suite, name, err)
 			}
 		}
-		if _, _, _, err := keys.OpenWrap(own, repeat(9), 4, tt, 7, cm, good); !errors.Is(err, keys.ErrOpen) {
+		if _, _, _, _, err := keys.OpenWrap(own, repeat(9), 4, tt, 7, cm, good); !errors.Is(err, keys.ErrOpen) {
 			t.Errorf("suite %d, another ledger: %v", suite, err)
 		}
 		for i := range good.CT {
 			w := wire.Wrap{Slot: 7, Enc: good.Enc, CT: bytes.Clone(good.CT)}
 			w.CT[i] ^= 1
-			if _, _, _, err := keys.OpenWrap(own, ledger, 4, tt, 7, cm, w); !errors.Is(err, keys.ErrOpen) {
+			if _, _, _, _, err := keys.OpenWrap(own, ledger, 4, tt, 7, cm, w); !errors.Is(err, keys.ErrOpen) {
 				t.Fatalf("suite %d: byte %d of ct changed: %v", suite, i, err)
 			}
 		}

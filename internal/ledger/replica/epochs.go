@@ -44,7 +44,7 @@ func (r *Replica) entered(ev *control.Event) error {
 	if r.o.Identity != nil && slices.ContainsFunc(r.o.Identity.Epochs, func(k keys.Epoch) bool { return k.Number > e.Number }) {
 		return nil // or had it once, longer ago than it retains
 	}
-	s, released, snap, err := r.unwrap(ev, e, m)
+	s, released, err := r.unwrap(ev, e, m)
 	if err != nil {
 		r.o.Log.Error("cannot open the epoch's secret", "epoch", e.Number, "reason", err)
 		r.sign(wire.TypeAlarm, e.Number, wire.Alarm{Epoch: e.Number, Slot: r.o.Slot}.Encode())
@@ -52,30 +52,28 @@ func (r *Replica) entered(ev *control.Event) error {
 	}
 	r.epochs[e.Number] = &epochKeys{Epoch: keys.FromSecret(s, e.Number)}
 	keys.Erase(s[:])
-	if released != 0 {
-		r.exec.released = &Released{Epoch: released, Snap: snap}
+	if released != nil {
+		r.exec.released = released
 	}
 	r.o.Log.Info("epoch", "number", e.Number, "members", len(e.Members), "position", ev.Position)
 	return nil
 }
 
-// unwrap opens the own wrap of a COMMIT and checks the commitment.
-func (r *Replica) unwrap(ev *control.Event, e *control.Epoch, m control.Member) (s [32]byte, x uint64, snap [32]byte, err error) {
+// unwrap opens the own wrap of a COMMIT. released is nil when it releases nothing.
+func (r *Replica) unwrap(ev *control.Event, e *control.Epoch, m control.Member) (s [32]byte, released *Released, err error) {
 	i := slices.IndexFunc(ev.Commit.Wraps, func(w wire.Wrap) bool { return w.Slot == m.Slot })
 	w := ev.Commit.Wraps[i]
-	position := ev.Core.Keys[i].Position
-	err = errors.New("no private key for the wrap")
 	for _, k := range r.hpke {
-		if k.position != position {
+		if k.position != ev.Core.Keys[i].Position {
 			continue
 		}
-		s, x, snap, err = keys.OpenWrap(k.key, r.ctl.Ledger(), e.Number, e.T, m.Slot, ev.Commit.Commitment, w)
-		if err == nil && keys.Commitment(e.T, s) != ev.Commit.Commitment {
-			err = errors.New("the secret is not the one committed to")
+		s, x, snap, tail, err := keys.OpenWrap(k.key, r.ctl.Ledger(), e.Number, e.T, m.Slot, ev.Commit.Commitment, w)
+		if x != 0 {
+			released = &Released{Epoch: x, Snap: snap, Tail: tail}
 		}
-		return s, x, snap, err
+		return s, released, err
 	}
-	return s, x, snap, err
+	return s, nil, errors.New("no private key for the wrap")
 }
 
 // acked makes the key of an own final ACK or JOIN the only one that is kept.
@@ -163,12 +161,13 @@ func (r *Replica) commit(core wire.Core, approvals []wire.AdminSignature) error 
 		in := r.bySlot(core, k.Slot)
 		var x uint64
 		var snap [32]byte
+		var tail []keys.Epoch
 		for _, a := range core.Adds {
 			if a.Slot == k.Slot && a.Released != 0 {
-				x, snap = a.Released, r.epochs[a.Released].Snap
+				x, snap, tail = a.Released, r.epochs[a.Released].Snap, r.releasable(a.Released)
 			}
 		}
-		w, err := keys.SealWrap(r.ctl.Genesis().Suite, in.HPKE.Key, r.ctl.Ledger(), core.Epoch, t, k.Slot, c.Commitment, s, x, snap)
+		w, err := keys.SealWrap(r.ctl.Genesis().Suite, in.HPKE.Key, r.ctl.Ledger(), core.Epoch, t, k.Slot, c.Commitment, s, x, snap, tail...)
 		if err != nil {
 			return err
 		}
@@ -189,4 +188,23 @@ func (r *Replica) bySlot(core wire.Core, slot uint16) *control.Incarnation {
 	}
 	m, _ := r.ctl.Epoch().InSlot(slot)
 	return r.ctl.Incarnation(m.Incarnation)
+}
+
+// releasable returns the keys of the epochs from x up to the one in force, nil when one of them is
+// gone: then files sealed in epoch x are of no use.
+func (r *Replica) releasable(x uint64) []keys.Epoch {
+	now := r.ctl.Epoch().Number
+	first := r.epochs[x]
+	if x == 0 || x > now || first == nil || !first.HasSnap() || now-x >= keys.MaxTail {
+		return nil
+	}
+	var out []keys.Epoch
+	for n := x; n <= now; n++ {
+		e := r.epochs[n]
+		if e == nil || !e.HasLog() {
+			return nil
+		}
+		out = append(out, e.Epoch)
+	}
+	return out
 }

@@ -25,6 +25,7 @@ type done struct {
 	events   []ledger.Event
 	app      string
 	account  ledger.AccountID
+	earlier  *done // the same command was executed before
 }
 
 // block is a checkpoint position.
@@ -60,14 +61,17 @@ type executor struct {
 	markAt        uint64
 	hasMark       bool
 	released      *Released
+	wanting       int // tick since which state is wanted, 0 while it is not
 	persist       func(*Persist)
 	lastPosted    uint64
 }
 
-// Released is the key of the sealed files that a COMMIT gave to this incarnation.
+// Released is what a COMMIT gave to this incarnation: the key of its sealed files, and the keys of
+// the epochs from theirs on, with which the log's tail is executed.
 type Released struct {
 	Epoch uint64
 	Snap  [32]byte
+	Tail  []keys.Epoch
 }
 
 // Persist is a step of the executed state that may be written, sealed, to disk.
@@ -218,6 +222,7 @@ func (r *Replica) batch(ev *control.Event, now *epochKeys, b *block) (*state.Tre
 			outcome: wire.Outcome{Code: out.Code, Message: out.Message, Result: out.Result},
 			blind:   keys.Blind(now.Digest, ev.Position, uint32(j)),
 		}
+		r.remember(tx, commands[j], hash, &d)
 		d.leaf = wire.Leaf(r.ctl.Ledger(), ev.Position, uint32(j), hash, d.outcome, d.blind)
 		b.done, b.hashes = append(b.done, d), append(b.hashes, hash)
 	}

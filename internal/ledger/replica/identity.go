@@ -195,6 +195,8 @@ func (r *Replica) abandon(flights []*flight) {
 			r.joining = false
 		case wire.TypeCommit:
 			r.committing = commitState{}
+			r.proposal.failed = min(r.proposal.failed+1, 64)
+			r.proposal.notBefore = r.ticks + r.proposal.failed
 		case wire.TypeAck:
 			r.acking = 0
 		}

@@ -1,8 +1,10 @@
 package replica
 
 import (
+	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"slices"
 
 	"hitoku.dev/internal/ledger/control"
 	"hitoku.dev/internal/ledger/keys"
@@ -17,11 +19,16 @@ type Snapshot struct {
 	Tree       *state.Tree
 }
 
-// Snapshot returns the newest committed state, for a member that has none.
+// Snapshot returns the newest committed state, for a member that has none. Where nothing of the
+// epoch in force is committed, since too few have state to form a quorum, it is the newest
+// executed state, which this node alone has signed.
 func (r *Replica) Snapshot() (Snapshot, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	b := r.blockAt(r.exec.committed)
+	if n := len(r.exec.blocks); n > 0 && (b == nil || b.check.Position < r.ctl.Epoch().Position) {
+		b = r.exec.blocks[n-1]
+	}
 	if !r.running() || b == nil {
 		return Snapshot{}, ErrNotRunning
 	}
@@ -41,6 +48,9 @@ func (r *Replica) Wants() (snapshot bool, from uint64, released *Released) {
 	defer r.mu.Unlock()
 	if r.halted != nil || r.exec.kind != wire.KindExecutor || r.exec.ready || !r.memberNow() {
 		return false, 0, nil
+	}
+	if r.exec.wanting == 0 {
+		r.exec.wanting = max(r.ticks, 1)
 	}
 	if r.exec.overflowed {
 		return true, r.ctl.Position(), nil
@@ -62,7 +72,9 @@ func (r *Replica) firstEpoch() *control.Epoch {
 }
 
 // Install takes a snapshot that a peer gave, checks it against the digest that a quorum of
-// executors signed, and runs what came after it.
+// executors signed, and runs what came after it. When no quorum has state, which is so after
+// several restarts at once, the node takes after a while (Timing.Lonely) the word of one attested
+// executor: together they can then form the quorum that commits it.
 func (r *Replica) Install(s Snapshot) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -92,11 +104,12 @@ func (r *Replica) Install(s Snapshot) error {
 			good[sig.Incarnation] = true
 		}
 	}
-	if len(good) < e.Quorum() {
+	lonely := r.ticks-r.exec.wanting >= r.o.Timing.Lonely && len(good) > 0
+	if len(good) < e.Quorum() && !lonely {
 		return fmt.Errorf("snapshot of position %d: %d valid signatures, wanted %d of %d executors", c.Position, len(good), e.Quorum(), e.Executors())
 	}
 	if mark, ok := r.ctl.At(c.Position); ok && mark.Chain != c.Chain {
-		return r.halt(fmt.Errorf("a quorum has signed another history at position %d: the log has been forked", c.Position))
+		return r.halt(fmt.Errorf("executors have signed another history at position %d: the log has been forked", c.Position))
 	}
 	if keys.StateDigest(k.Digest, c.Position, s.Tree.Root()) != c.Digest {
 		return fmt.Errorf("snapshot of position %d: its cells do not have the digest that was signed", c.Position)
@@ -107,8 +120,14 @@ func (r *Replica) Install(s Snapshot) error {
 			b.signatures[sig.Incarnation] = sig.Signature
 		}
 	}
+	if _, ok := e.Member(r.iid); ok {
+		b.signatures[r.iid] = [64]byte(ed25519.Sign(r.id.Key, wire.CheckpointMessage(r.ctl.Ledger(), r.iid, c)))
+	}
 	r.exec.blocks = append(r.exec.blocks, b)
-	r.exec.committed, r.exec.committedTree = c.Position, s.Tree
+	if r.exec.persist != nil {
+		r.exec.persist(&Persist{Position: c.Position, Chain: c.Chain, Before: &state.Tree{}, After: s.Tree, Outcomes: c.Outcomes})
+	}
+	r.advance()
 	return r.resume(c.Position, s.Tree, c.Outcomes)
 }
 
@@ -131,7 +150,7 @@ func (r *Replica) Restore(s Saved) error {
 		return nil
 	}
 	if x.overflowed || s.Position < x.backlogFrom {
-		return fmt.Errorf("saved state of position %d is too old: the records after it are not kept", s.Position)
+		return fmt.Errorf("saved state of position %d: %w", s.Position, ErrTooOld)
 	}
 	if s.Position == x.markAt && x.hasMark && x.backlogMark.Chain != s.Chain {
 		return fmt.Errorf("saved state of position %d belongs to another history", s.Position)
@@ -139,7 +158,11 @@ func (r *Replica) Restore(s Saved) error {
 	if s.Position > r.ctl.Position() {
 		return r.halt(fmt.Errorf("the log ends at position %d; this node has saved state of position %d: the log was rolled back", r.ctl.Position(), s.Position))
 	}
-	for _, e := range s.Epochs {
+	epochs := s.Epochs
+	if x.released != nil {
+		epochs = append(slices.Clone(x.released.Tail), epochs...)
+	}
+	for _, e := range epochs {
 		if r.epochs[e.Number] == nil {
 			k := &epochKeys{Epoch: e}
 			if next := r.ctl.EpochNumber(e.Number + 1); next != nil {
@@ -154,9 +177,26 @@ func (r *Replica) Restore(s Saved) error {
 	return r.resume(s.Position, s.Tree, s.Outcomes)
 }
 
+// forget drops what was executed after a position, which is executed again.
+func (x *executor) forget(position uint64) {
+	for len(x.blocks) > 0 {
+		last := x.blocks[len(x.blocks)-1]
+		if last.check.Position <= position {
+			return
+		}
+		for j, h := range last.hashes {
+			if x.outcomes[h] == &last.done[j] {
+				delete(x.outcomes, h)
+			}
+		}
+		x.blocks = x.blocks[:len(x.blocks)-1]
+	}
+}
+
 // resume runs what was kept of the log after a position.
 func (r *Replica) resume(position uint64, tree *state.Tree, outcomes wire.Hash) error {
 	x := &r.exec
+	x.forget(position)
 	x.ready, x.position, x.tree, x.outcomesRoot = true, position, tree, outcomes
 	backlog := x.backlog
 	x.backlog, x.released = nil, nil
@@ -205,7 +245,7 @@ func (r *Replica) PastWindow(position uint64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e := r.ctl.Epoch()
-	if e.Removal {
+	if e.Removal || e.Number <= 1 {
 		return position >= e.Position
 	}
 	return position >= e.Position+r.ctl.Genesis().Window

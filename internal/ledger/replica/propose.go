@@ -14,6 +14,8 @@ type proposalState struct {
 	since     int // tick at which the need was first seen, 0 while there is none
 	approvals []wire.AdminSignature
 	message   []byte // what the approvals are over
+	failed    int    // own COMMITs of this epoch that were skipped
+	notBefore int    // tick before which it does not try again
 }
 
 // Proposal is a change that waits for administrators.
@@ -43,7 +45,7 @@ func (r *Replica) core() (core wire.Core, needed, approve bool) {
 			continue
 		}
 		a := wire.Add{Slot: in.Slot, Incarnation: in.ID, JoinPosition: in.JoinPosition}
-		if e := r.epochs[in.FileEpoch]; in.FileEpoch != 0 && e != nil && e.HasSnap() {
+		if r.releasable(in.FileEpoch) != nil {
 			a.Released = in.FileEpoch
 		}
 		core.Adds = append(core.Adds, a)
@@ -91,7 +93,7 @@ func (r *Replica) removal(in *control.Incarnation, replaced bool, t uint64, poli
 
 // propose commits when it is this node's turn.
 func (r *Replica) propose() {
-	if r.joined == 0 || r.joining || r.committing.core.Epoch != 0 {
+	if r.joined == 0 || r.joining || r.committing.core.Epoch != 0 || r.ticks < r.proposal.notBefore {
 		return
 	}
 	now := r.ctl.Epoch()

@@ -227,7 +227,7 @@ func (r *Replica) Certificate(position uint64) (c Certificate, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	first := r.blockAt(position)
-	if first == nil {
+	if first == nil || first.partial {
 		return c, false
 	}
 	c.Before, c.Count = first.before, uint32(len(first.done))

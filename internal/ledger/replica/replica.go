@@ -64,6 +64,7 @@ type Timing struct {
 	Stagger    int // how long each further member waits before it commits in another's stead; default 10
 	Resubmit   int // after how long a record that is not final is handed over again; default 100
 	Checkpoint int // how long a peer's checkpoint may be missing until the own one goes to the log; default 50
+	Lonely     int // how long a node without state looks for one that a quorum signed; default 100
 	VaultWait  int // how long a vault waits for executors to commit; default 100
 }
 
@@ -111,7 +112,8 @@ type Replica struct {
 	proposalRemoves map[uint16]bool
 
 	// Execution.
-	exec executor
+	exec    executor
+	windows map[string]uint64 // of nonces, by application
 	// What waits for the log, and who waits for outcomes.
 	queue    []queued
 	queued   map[wire.Hash]bool
@@ -127,6 +129,7 @@ func New(o Options) (*Replica, error) {
 	orDefault(&o.Timing.Resubmit, 100)
 	orDefault(&o.Timing.Checkpoint, 50)
 	orDefault(&o.Timing.VaultWait, 100)
+	orDefault(&o.Timing.Lonely, 100)
 	orDefault(&o.Limits.Queue, 1<<16)
 	orDefault(&o.Limits.Tickets, 1<<17)
 	orDefault(&o.Limits.InFlight, 16)
@@ -161,6 +164,12 @@ func New(o Options) (*Replica, error) {
 	}
 	r.exec.kind = slot.Kind
 	r.exec.init(o.FilePosition)
+	r.windows = map[string]uint64{}
+	if o.Machine != nil {
+		for _, a := range o.Machine.Apps() {
+			r.windows[a.Name] = a.Window
+		}
+	}
 	r.requests.init()
 	r.notes.init()
 	if err := r.identify(); err != nil {

@@ -313,6 +313,14 @@ func (r *Replica) result(_ wire.Hash, d *done) wire.Result {
 }
 
 func (r *Replica) resultIn(b *block, d *done) wire.Result {
+	if d.earlier != nil {
+		d = d.earlier
+		b = r.blockAt(d.position)
+		if b == nil || b.partial || int(d.index) >= len(b.done) { // before this node's time: another one has the proof
+			return wire.Result{Status: wire.StatusCommitted, Outcome: d.outcome, Position: d.position, Index: d.index}
+		}
+		d = &b.done[d.index]
+	}
 	x := wire.Result{Status: wire.StatusCommitted, Outcome: d.outcome, Position: d.position, Index: d.index, Blind: d.blind}
 	if b != nil {
 		x.Count, x.Proof = uint32(len(b.done)), b.proof(int(d.index))

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	mathrand "math/rand/v2"
 	"sync"
 	"testing"
@@ -187,13 +188,22 @@ func sortKeys(ks []ed25519.PrivateKey) {
 
 func (w *world) clock() time.Time { return w.now }
 
+// logger is silent but for one schedule run by itself.
+func (w *world) logger(slot uint16) *slog.Logger {
+	if *seedFlag == 0 {
+		return nil
+	}
+	return slog.New(slog.NewTextHandler(w.t.Output(), nil)).With("slot", slot)
+}
+
 // start runs a new process in a slot.
 func (n *node) start() {
 	n.w.t.Helper()
 	o := replica.Options{
 		Genesis: n.w.file, Slot: n.slot, Operator: n.w.ops[n.slot], Attester: attester{goodEvidence}, Appraise: appraise,
 		Random: rand.Reader, Now: n.w.clock, Recorder: n.w.seals.record,
-		Timing:    replica.Timing{Stagger: 3, Resubmit: 25, Checkpoint: 12, VaultWait: 20},
+		Timing:    replica.Timing{Stagger: 3, Resubmit: 25, Checkpoint: 12, VaultWait: 20, Lonely: 15},
+		Log:       n.w.logger(n.slot),
 		FileEpoch: n.disk.epoch, FilePosition: n.disk.saved.Position,
 	}
 	if n.kind == wire.KindExecutor {
@@ -369,7 +379,10 @@ func (w *world) settle(what string, ready func() bool) {
 	}
 	for _, n := range w.nodes {
 		if n.r != nil {
-			w.t.Logf("slot %d: %+v", n.slot, n.r.Status())
+			st := n.r.Status()
+			needs, from, released := n.r.Wants()
+			w.t.Logf("slot %d: position %d epoch %d member %v running %v executed %d committed %d; wants state %v from %d, released %v; disk: epoch %d, position %d; halted %v",
+				n.slot, st.Position, st.Epoch, st.Member, st.Running, st.Executed, st.Committed, needs, from, released != nil, n.disk.epoch, n.disk.saved.Position, st.Halted)
 		}
 	}
 	w.t.Fatalf("did not come about: %s", what)

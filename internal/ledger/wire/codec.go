@@ -32,6 +32,7 @@ const (
 	MaxMessage      = 1024
 	MaxResult       = 64 << 10
 	MinBucket       = 1 << 10   // the smallest padded size
+	maxWrap         = 8 << 10   // the ciphertext of a wrap: 72 bytes, a tag, and 96 bytes an epoch released
 	MaxBucket       = 128 << 10 // the largest of a request or a notification
 	MaxReply        = 1 << 20   // the largest of a reply
 

@@ -104,7 +104,7 @@ func (w *writer) outcome(o Outcome) {
 }
 
 func (r *reader) outcome() Outcome {
-	return Outcome{Code: r.u16("code"), Message: string(r.lv(MaxMessage, "message")), Result: r.lv(MaxResult, "result")}
+	return Outcome{Code: r.u16("code"), Message: r.text(MaxMessage, "message"), Result: r.lv(MaxResult, "result")}
 }
 
 // Encode writes the outcome.
@@ -114,7 +114,7 @@ func (o Outcome) Encode() []byte {
 	return w.b
 }
 
-// ParseOutcome reads an outcome. The message is what an application wrote, UTF-8 or not.
+// ParseOutcome reads an outcome.
 func ParseOutcome(b []byte) (Outcome, error) {
 	return parse("outcome", b, MaxMessage+MaxResult+10, (*reader).outcome)
 }

@@ -61,7 +61,7 @@ func ParseCommit(b []byte) (Commit, error) {
 		c.Approvals = r.adminSignatures("approvals")
 		c.Commitment = r.hash("cm")
 		c.Wraps = list(r, MaxSlots, 10, "wraps", func() Wrap {
-			return Wrap{Slot: r.u16("slot"), Enc: r.lv(maxKey, "enc"), CT: r.lv(128, "ct")}
+			return Wrap{Slot: r.u16("slot"), Enc: r.lv(maxKey, "enc"), CT: r.lv(maxWrap, "ct")}
 		})
 		ascending(r, "wraps", c.Wraps, func(a, b Wrap) int { return cmp.Compare(a.Slot, b.Slot) })
 		return c

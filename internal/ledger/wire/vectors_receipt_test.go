@@ -222,7 +222,7 @@ func (w *receiptWorld) vectors(t testing.TB) receiptVectors {
 	refuse("another command", set("command", b64(w.commands[0])))
 	refuse("another index", set("index", 0))
 	refuse("index is not below count", set("index", 3))
-	refuse("another count", set("count", 4))
+	refuse("a count for which the proof is too short", set("count", 5))
 	refuse("another position", set("position", 9))
 	refuse("position after the checkpoint", set("position", 15))
 	refuse("another blind", set("blind", b64(filledSlice(1))))

@@ -229,7 +229,7 @@ func checkSealed(t testing.TB, v sealedVectors) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s, x, snap, err := keys.OpenWrap(private(w.Suite, w.Private), unhash(t, w.Ledger), w.Epoch, unhash(t, w.T), c.Wraps[0].Slot, unhash(t, w.Commitment), c.Wraps[0])
+		s, x, snap, _, err := keys.OpenWrap(private(w.Suite, w.Private), unhash(t, w.Ledger), w.Epoch, unhash(t, w.T), c.Wraps[0].Slot, unhash(t, w.Commitment), c.Wraps[0])
 		if (err == nil) != w.Opens || w.Opens && (hx(s[:]) != w.Secret || x != w.X || hx(snap[:]) != w.Snap) {
 			t.Errorf("wrap %d (%s): %v", i, w.Reason, err)
 		}

@@ -192,7 +192,7 @@ func clientKey(t *rapid.T) (uint8, []byte) {
 }
 
 func drawOutcome(t *rapid.T) wire.Outcome {
-	return wire.Outcome{Code: u16(t), Message: string(some(t, 20)), Result: some(t, 40)}
+	return wire.Outcome{Code: u16(t), Message: name(t), Result: some(t, 40)}
 }
 
 func drawResult(t *rapid.T) wire.Result {
