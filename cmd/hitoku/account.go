@@ -17,7 +17,7 @@ func newAccountCommand() *cobra.Command {
 		newAccountCreateCommand(), newAccountListCommand(), newAccountSelectCommand(), newAccountShowCommand(), newAccountRulesCommand(),
 		newAccountRootCommand("root", "Print the account root: what clients verify certificates with", "root"),
 		newAccountRootCommand("simulated-root", "Print the simulated TEE's root of a test-only account", "simulated-root"),
-		newAccountRenewRootCommand(),
+		newAccountCollateralCommand(), newAccountRenewRootCommand(),
 		newAccountInviteCommand("accept", "Accept an invitation into an account, and select it"),
 		newAccountInviteCommand("reject", "Reject an invitation into an account"),
 		newAccountDeleteCommand())

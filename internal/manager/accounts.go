@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"hitoku.dev/attest"
+	"hitoku.dev/attest/dcap"
 	"hitoku.dev/internal/manager/ca"
 	"hitoku.dev/internal/manager/store"
 	"hitoku.dev/internal/wire"
@@ -330,6 +331,28 @@ func (m *Manager) AccountRoot(ctx context.Context, a Actor, id string) (*wire.Ro
 // SimulatedRoot is NotFound in an account that is not test-only.
 func (m *Manager) SimulatedRoot(ctx context.Context, a Actor, id string) (*wire.RootReply, error) {
 	return m.root(ctx, a, id, store.AuthoritySimulated)
+}
+
+// SimulatedCollateral is what the simulated authority of an account has signed about
+// its platforms, for judges that meet their evidence elsewhere. It is public, and good
+// for 30 days. NotFound in an account that is not test-only.
+func (m *Manager) SimulatedCollateral(ctx context.Context, a Actor, id string) (*dcap.Collateral, error) {
+	var v *verifier
+	err := m.view(ctx, func(tx *store.Tx) error {
+		acct, _, err := visibleAccount(ctx, tx, a, id)
+		if err != nil {
+			return err
+		}
+		if _, err := authorityRow(ctx, tx, id, store.AuthoritySimulated, "", store.AuthorityCurrent); err != nil {
+			return err
+		}
+		v, err = m.verifierFor(ctx, tx, acct, attestationSimulated)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return v.collateral, nil
 }
 
 func (m *Manager) root(ctx context.Context, a Actor, id, kind string) (*wire.RootReply, error) {

@@ -275,6 +275,8 @@ func TestBuilds(t *testing.T) {
 	refused(t, "simulated build outside a test-only account", err, Invalid, CodeInvalidValue)
 	_, err = w.m.SimulatedRoot(ctx, a, plain.AcctID)
 	refused(t, "simulated root of such an account", err, NotFound, CodeNotFound)
+	_, err = w.m.SimulatedCollateral(ctx, a, plain.AcctID)
+	refused(t, "simulated collateral of such an account", err, NotFound, CodeNotFound)
 
 	a = w.selectAccount(w.admin, w.account)
 	w.must(w.m.DeleteBuild(ctx, a, b.BuildID))

@@ -41,6 +41,10 @@ func TestOtherAccountsDoNotExist(t *testing.T) {
 		},
 		"DeleteAccount": func(ctx context.Context, a Actor) error { return m.DeleteAccount(ctx, a, w.account) },
 		"AccountRoot":   func(ctx context.Context, a Actor) error { _, err := m.AccountRoot(ctx, a, w.account); return err },
+		"SimulatedCollateral": func(ctx context.Context, a Actor) error {
+			_, err := m.SimulatedCollateral(ctx, a, w.account)
+			return err
+		},
 		"SimulatedRoot": func(ctx context.Context, a Actor) error { _, err := m.SimulatedRoot(ctx, a, w.account); return err },
 		"SelectAccount": func(ctx context.Context, a Actor) error { _, err := m.SelectAccount(ctx, a, w.account); return err },
 		"ProcessInvites": func(ctx context.Context, a Actor) error {

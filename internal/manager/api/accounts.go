@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 
+	"hitoku.dev/attest/dcap"
 	"hitoku.dev/internal/wire"
 )
 
@@ -49,6 +50,10 @@ func (s *Server) accounts() {
 	register(s, operation{method: http.MethodGet, path: "/v1/accounts/{id}/simulated-root", class: userAuth, tag: tag, summary: "The simulated TEE's root of a test-only account (extension)"},
 		func(ctx context.Context, c caller, in *ByID) (*body[wire.RootReply], error) {
 			return reply(s.m.SimulatedRoot(ctx, c.actor, in.ID))
+		})
+	register(s, operation{method: http.MethodGet, path: "/v1/accounts/{id}/simulated-collateral", class: userAuth, tag: tag, summary: "What the simulated TEE's authority of a test-only account has signed (extension)"},
+		func(ctx context.Context, c caller, in *ByID) (*body[dcap.Collateral], error) {
+			return reply(s.m.SimulatedCollateral(ctx, c.actor, in.ID))
 		})
 }
 
