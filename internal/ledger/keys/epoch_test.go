@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/iotest"
 
+	"github.com/google/go-cmp/cmp"
+
 	"hitoku.dev/internal/ledger/keys"
 	"hitoku.dev/internal/ledger/wire"
 )
@@ -152,6 +154,34 @@ func TestWrap(t *testing.T) {
 			if _, _, _, _, err := keys.OpenWrap(own, ledger, 4, tt, 7, cm, w); !errors.Is(err, keys.ErrOpen) {
 				t.Fatalf("suite %d: byte %d of ct changed: %v", suite, i, err)
 			}
+		}
+		first, second := keys.FromSecret(repeat(7), 2), keys.FromSecret(repeat(8), 3)
+		release := func(x uint64, tail ...keys.Epoch) wire.Wrap {
+			w, err := keys.SealWrap(suite, own.Public(), ledger, 4, tt, 7, cm, s, x, snap, tail...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return w
+		}
+		_, _, _, tail, err := keys.OpenWrap(own, ledger, 4, tt, 7, cm, release(2, first, second))
+		first.EraseInit()
+		first.EraseSnap()
+		second.EraseInit()
+		second.EraseSnap()
+		if d := cmp.Diff([]keys.Epoch{first, second}, tail); err != nil || d != "" {
+			t.Errorf("suite %d: released keys: %v\n%s", suite, err, d)
+		}
+		for name, w := range map[string]wire.Wrap{
+			"keys of epoch 0":          release(0, keys.Epoch{}),
+			"keys of the epoch itself": release(4, keys.Epoch{Number: 4}),
+			"keys of later epochs":     release(3, keys.Epoch{Number: 3}, keys.Epoch{Number: 4}),
+		} {
+			if s, _, _, tail, err := keys.OpenWrap(own, ledger, 4, tt, 7, cm, w); !errors.Is(err, keys.ErrOpen) || s != [32]byte{} || tail != nil {
+				t.Errorf("suite %d, %s: %v, wanted ErrOpen", suite, name, err)
+			}
+		}
+		if _, err := keys.SealWrap(suite, own.Public(), ledger, 4, tt, 7, cm, s, 2, snap, second); err == nil {
+			t.Errorf("suite %d: keys of epoch 3 released as those of 2", suite)
 		}
 		if _, err := keys.SealWrap(suite, own.Public()[1:], ledger, 4, tt, 7, cm, s, 0, [32]byte{}); !errors.Is(err, wire.ErrMalformed) {
 			t.Errorf("suite %d: sealed to a short key: %v", suite, err)

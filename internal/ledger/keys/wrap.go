@@ -59,6 +59,10 @@ func OpenWrap(k *HPKEKey, ledger wire.Hash, epoch uint64, t wire.Hash, slot uint
 		return s, 0, snap, nil, fmt.Errorf("%w: wrap of epoch %d for slot %d holds another secret than the one committed to", ErrOpen, epoch, slot)
 	}
 	x = binary.BigEndian.Uint64(plain[32:40])
+	if n := uint64(len(plain)-wrapSize) / wrapTailSize; n > 0 && (x == 0 || x >= epoch || n > epoch-x) {
+		Erase(s[:])
+		return s, 0, snap, nil, fmt.Errorf("%w: wrap of epoch %d for slot %d releases the keys of %d epochs from %d on", ErrOpen, epoch, slot, n, x)
+	}
 	for b := plain[wrapSize:]; len(b) > 0; b = b[wrapTailSize:] {
 		tail = append(tail, Epoch{Number: x + uint64(len(tail)), Log: [32]byte(b), Digest: [32]byte(b[32:]), Random: [32]byte(b[64:])})
 	}

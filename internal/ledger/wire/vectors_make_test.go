@@ -103,6 +103,7 @@ func nameVectors(w *receiptWorld) (out []nameVector) {
 	add("DATA", header().Encode(), []byte("M"))
 	add("ENTRY", h[:])
 	add("RANDOM", wire.U64(10))
+	add("EXECUTED", []byte("erc20"), pk[:], wire.U64(5))
 	add("STATE", wire.U64(10), h[:])
 	add("BLIND")
 	add("LEAF", l, wire.U64(10), wire.U32(1), h[:], t[:], pk[:])
@@ -209,7 +210,7 @@ func structVectors(t testing.TB, w *receiptWorld) (good []structVector, bad []re
 	refuse("core", wire.Core{Adds: two}.Encode(), "adds do not ascend")
 	refuse("core", wire.Core{Removes: []wire.Remove{{Slot: 1, Reason: 7}}}.Encode(), "reason not known")
 	refuse("COMMIT", wire.Commit{Wraps: []wire.Wrap{{Slot: 1}, {Slot: 1}}}.Encode(), "a wrap twice")
-	refuse("COMMIT", wire.Commit{Wraps: []wire.Wrap{{Slot: 1, CT: make([]byte, 129)}}}.Encode(), "wrap above its limit")
+	refuse("COMMIT", wire.Commit{Wraps: []wire.Wrap{{Slot: 1, CT: make([]byte, 8193)}}}.Encode(), "wrap above its limit")
 	c.Key = c.Key[1:]
 	refuse("command", c.Encode(), "key of 31 bytes with scheme 1")
 	c.Scheme, c.Key = 3, filledSlice(1)

@@ -57,8 +57,8 @@ func encodeWrap(w wire.Wrap) []byte {
 func makeWraps(t testing.TB, suite wire.Suite) (out []wrapVector) {
 	k, ledger, tt, s, snap := fixedOf(suite, 41), filled(1), filled(2), filled(5), filled(6)
 	cm := keys.Commitment(tt, s)
-	add := func(hpk []byte, epoch uint64, slot uint16, c wire.Hash, secret [32]byte, reason string) {
-		w, err := keys.SealWrap(suite, hpk, ledger, epoch, tt, slot, c, secret, 3, snap)
+	add := func(hpk []byte, epoch uint64, slot uint16, c wire.Hash, secret [32]byte, reason string, tail ...keys.Epoch) {
+		w, err := keys.SealWrap(suite, hpk, ledger, epoch, tt, slot, c, secret, 3, snap, tail...)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -66,19 +66,30 @@ func makeWraps(t testing.TB, suite wire.Suite) (out []wrapVector) {
 			Suite: uint8(suite), Private: hx(k.Bytes()), Public: hx(k.Public()), Ledger: hx(ledger[:]), Epoch: 4, T: hx(tt[:]), Commitment: hx(cm[:]), Opens: reason == "", Reason: reason,
 		}
 		if v.Opens {
-			v.Secret, v.X, v.Snap = hx(s[:]), 3, hx(snap[:])
+			v.Secret, v.X, v.Snap, v.Tail = hx(s[:]), 3, hx(snap[:]), tailBytes(tail)
 		}
 		w.Slot = 7
 		v.Wrap = hx(encodeWrap(w))
 		out = append(out, v)
 	}
+	third := keys.FromSecret(filled(7), 3)
 	add(k.Public(), 4, 7, cm, s, "")
+	add(k.Public(), 4, 7, cm, s, "", third)
+	add(k.Public(), 4, 7, cm, s, "releases keys of its own epoch", third, keys.FromSecret(filled(7), 4))
 	add(k.Public(), 4, 7, cm, filled(9), "the secret is not the one of cm")
 	add(k.Public(), 4, 7, keys.Commitment(tt, filled(9)), filled(9), "sealed with another cm")
 	add(k.Public(), 4, 8, cm, s, "wrap of another slot")
 	add(k.Public(), 5, 7, cm, s, "wrap of another epoch")
 	add(fixedOf(suite, 42).Public(), 4, 7, cm, s, "sealed to a stale key")
 	return out
+}
+
+func tailBytes(tail []keys.Epoch) string {
+	var b []byte
+	for _, e := range tail {
+		b = append(append(append(b, e.Log[:]...), e.Digest[:]...), e.Random[:]...)
+	}
+	return hx(b)
 }
 
 func makeRequests(t testing.TB, suite wire.Suite) (out []requestVector) {
@@ -229,8 +240,8 @@ func checkSealed(t testing.TB, v sealedVectors) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s, x, snap, _, err := keys.OpenWrap(private(w.Suite, w.Private), unhash(t, w.Ledger), w.Epoch, unhash(t, w.T), c.Wraps[0].Slot, unhash(t, w.Commitment), c.Wraps[0])
-		if (err == nil) != w.Opens || w.Opens && (hx(s[:]) != w.Secret || x != w.X || hx(snap[:]) != w.Snap) {
+		s, x, snap, tail, err := keys.OpenWrap(private(w.Suite, w.Private), unhash(t, w.Ledger), w.Epoch, unhash(t, w.T), c.Wraps[0].Slot, unhash(t, w.Commitment), c.Wraps[0])
+		if (err == nil) != w.Opens || w.Opens && (hx(s[:]) != w.Secret || x != w.X || hx(snap[:]) != w.Snap || tailBytes(tail) != w.Tail) {
 			t.Errorf("wrap %d (%s): %v", i, w.Reason, err)
 		}
 	}

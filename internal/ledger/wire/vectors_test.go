@@ -206,6 +206,7 @@ type wrapVector struct {
 	Secret     string `json:"secret,omitempty"`
 	X          uint64 `json:"x,omitempty"`
 	Snap       string `json:"snap,omitempty"`
+	Tail       string `json:"tail,omitempty"` // k_log ‖ k_dig ‖ k_rand of each epoch from x on
 	Opens      bool   `json:"opens"`
 	Reason     string `json:"reason,omitempty"`
 }
