@@ -165,7 +165,7 @@ func TestPad(t *testing.T) {
 	}
 }
 
-// FuzzParse gives bytes to the parser that the selector names.
+// FuzzParse gives bytes to the parser that the selector names, and what is taken to what judges it.
 func FuzzParse(f *testing.F) {
 	all := codecs()
 	for i, c := range all {
@@ -185,5 +185,18 @@ func FuzzParse(f *testing.F) {
 		if err != nil && strings.Contains(err.Error(), "%!") {
 			t.Fatalf("%s: error is badly formatted: %v", c.name, err)
 		}
+		if file, err := wire.ParseGenesisFile(b); err == nil {
+			if _, _, id, err := file.Open(); err != nil && id != (wire.Hash{}) {
+				t.Fatal("a refused genesis has an id")
+			}
+		}
+		if s, err := wire.ParseSigned(b); err == nil {
+			_, commandErr := s.VerifyCommand()
+			if _, queryErr := s.VerifyQuery(); commandErr == nil && queryErr == nil {
+				t.Fatal("a command is a query too")
+			}
+		}
+		_ = wire.CheckBinding(b, wire.Hash{}, wire.Hash{})
+		_ = wire.SuiteX25519.CheckPublic(b)
 	})
 }
