@@ -152,7 +152,7 @@ func (s *stack) buildImage(w workload) string {
 			if out, err := cmd.CombinedOutput(); err != nil {
 				t.Fatalf("go build: %v\n%s", err, out)
 			}
-		} else if err := os.WriteFile(local, []byte(content), 0o644); err != nil {
+		} else if err := os.WriteFile(local, []byte(content), fileMode(content)); err != nil {
 			t.Fatal(err)
 		}
 		file += fmt.Sprintf("COPY %s %s\n", filepath.Base(name), name)
@@ -165,6 +165,13 @@ func (s *stack) buildImage(w workload) string {
 	docker(t, "build", "-q", "-t", ref, dir)
 	docker(t, "push", "-q", ref)
 	return ref
+}
+
+func fileMode(content string) os.FileMode {
+	if strings.HasPrefix(content, "\x7fELF") {
+		return 0o755
+	}
+	return 0o644
 }
 
 // convertAndApprove makes the application and its image, approves both and returns the converted reference.
