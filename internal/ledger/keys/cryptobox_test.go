@@ -186,6 +186,12 @@ func TestBoxRefused(t *testing.T) {
 			t.Errorf("%s: %v, wanted ErrOpen", name, err)
 		}
 	}
+	for n := range 2 {
+		short := bytes.NewReader(make([]byte, 16+32*n))
+		if _, _, err := keys.SealBox(k.Public(), keys.BoxCommand{Arguments: []byte("{}")}, short); err == nil {
+			t.Errorf("sealed with %d bytes of randomness", 16+32*n)
+		}
+	}
 	if _, _, err := keys.SealBox([32]byte{}, keys.BoxCommand{Arguments: []byte("{}")}, rand.Reader); !errors.Is(err, keys.ErrOpen) {
 		t.Errorf("sealed to a key of small order: %v", err)
 	}

@@ -2,6 +2,7 @@ package keys_test
 
 import (
 	"bytes"
+	"crypto/hpke"
 	"crypto/rand"
 	"errors"
 	"strings"
@@ -178,6 +179,27 @@ func TestWrap(t *testing.T) {
 		} {
 			if s, _, _, tail, err := keys.OpenWrap(own, ledger, 4, tt, 7, cm, w); !errors.Is(err, keys.ErrOpen) || s != [32]byte{} || tail != nil {
 				t.Errorf("suite %d, %s: %v, wanted ErrOpen", suite, name, err)
+			}
+		}
+		kem, err := suite.KEM()
+		if err != nil {
+			t.Fatal(err)
+		}
+		to, err := kem.NewPublicKey(own.Public())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range []int{0, 71, 73, 72 + 95, 72 + 96*65} {
+			enc, sender, err := hpke.NewSender(to, hpke.HKDFSHA256(), hpke.AES256GCM(), wire.Name("WRAP", ledger[:], wire.U64(4), tt[:], wire.U16(7), own.Public()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			ct, err := sender.Seal(cm[:], append(s[:], make([]byte, 72+96*65)...)[:n])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, _, _, _, err := keys.OpenWrap(own, ledger, 4, tt, 7, cm, wire.Wrap{Slot: 7, Enc: enc, CT: ct}); !errors.Is(err, keys.ErrOpen) {
+				t.Errorf("suite %d: wrap of %d bytes: %v, wanted ErrOpen", suite, n, err)
 			}
 		}
 		if _, err := keys.SealWrap(suite, own.Public(), ledger, 4, tt, 7, cm, s, 2, snap, second); err == nil {

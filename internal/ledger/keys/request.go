@@ -35,7 +35,7 @@ func SealRequest(o RequestOptions) (wire.Request, *ReplyOpener, error) {
 	if o.Bucket == 0 {
 		o.Bucket = wire.Bucket(len(body), wire.MaxBucket)
 	}
-	padded := wire.Pad(body, o.Bucket)
+	padded := wire.Pad(body, min(o.Bucket, wire.MaxBucket))
 	if padded == nil || o.Bucket > wire.MaxBucket {
 		return wire.Request{}, nil, fmt.Errorf("request of %d bytes: %w, at most %d", len(body), ErrTooLarge, wire.MaxBucket)
 	}
@@ -117,7 +117,7 @@ func (s *ReplySealer) Seal(body wire.ReplyBody, bucket uint32, random io.Reader,
 		return wire.Reply{}, fmt.Errorf("reply: randomness: %w", err)
 	}
 	b := body.Encode()
-	padded := wire.Pad(b, int(bucket))
+	padded := wire.Pad(b, min(int(bucket), wire.MaxReply))
 	if padded == nil || bucket > wire.MaxReply {
 		return wire.Reply{}, fmt.Errorf("reply of %d bytes into %d: %w", len(b), bucket, ErrTooLarge)
 	}

@@ -3,7 +3,9 @@ package wire_test
 import (
 	"bytes"
 	"crypto/ed25519"
+	"crypto/sha256"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -152,6 +154,45 @@ func TestRefusedLists(t *testing.T) {
 	} {
 		if !errors.Is(err, wire.ErrMalformed) {
 			t.Errorf("%s: %v, wanted ErrMalformed", name, err)
+		}
+	}
+}
+
+// TestMessages compares the messages and hashes that are signed, field by field, with NAME.
+func TestMessages(t *testing.T) {
+	t.Parallel()
+	l, h, iid, pk, hpk, qid := filled(1), filled(2), filled(3), public(seeded(4)), filledSlice(5), [16]byte{6}
+	c := wire.Checkpoint{Position: 7, Chain: filled(8)}
+	adds, removes := []wire.Add{{Slot: 1, Incarnation: iid, JoinPosition: 2, Released: 3}}, []wire.Remove{{Slot: 4, Incarnation: h, Reason: 5, Position: 6}}
+	lists := slices.Concat(
+		wire.U32(1), wire.U16(1), iid[:], wire.U64(2), wire.U64(3),
+		wire.U32(1), wire.U16(4), h[:], wire.U8(5), wire.U64(6),
+	)
+	change := sha256.Sum256(lists)
+	sum := func(b []byte) []byte { s := sha256.Sum256(b); return s[:] }
+	bytesOf := func(h wire.Hash) []byte { return h[:] }
+	outcome := wire.Outcome{Code: 1, Message: "m"}
+	for name, x := range map[string]struct{ got, want []byte }{
+		"operator":    {wire.OperatorMessage(l, 9, pk, hpk), wire.Name("OPERATOR", l[:], wire.U16(9), pk[:], hpk)},
+		"report":      {bytesOf(wire.ReportSubject(l, 9, pk, hpk, 10, 11, h)), sum(wire.Name("REPORT", l[:], wire.U16(9), pk[:], hpk, wire.U64(10), wire.U64(11), h[:]))},
+		"approve":     {wire.ApproveMessage(l, h, 12, adds, removes), wire.Name("APPROVE", l[:], h[:], wire.U64(12), change[:])},
+		"checkpoint":  {wire.CheckpointMessage(l, iid, c), wire.Name("CHECKPOINT", l[:], iid[:], c.Encode())},
+		"fresh":       {wire.FreshMessage(l, qid, 13, h), wire.Name("FRESH", l[:], qid[:], wire.U64(13), h[:])},
+		"incarnation": {bytesOf(wire.IncarnationID(pk)), sum(wire.Name("INCARNATION", pk[:]))},
+		"T":           {bytesOf(wire.NextT(h, []byte("core"))), sum(wire.Name("T", h[:], []byte("core")))},
+		"outcomes":    {bytesOf(wire.NextOutcomes(h, l)), sum(wire.Name("OUTCOMES", h[:], l[:]))},
+		"leaf":        {wire.Leaf(l, 14, 15, h, outcome, iid), wire.Name("LEAF", l[:], wire.U64(14), wire.U32(15), h[:], sum(outcome.Encode()), iid[:])},
+		"request key": {bytesOf(wire.RequestKeyID(hpk)), sum(wire.Name("RK", hpk))},
+		"account":     {bytesOf(wire.AccountID(wire.SchemeEd25519, pk[:])), sum(wire.Name("ACCOUNT", []byte{1}, pk[:]))},
+		"KeyInfo":     {wire.KeyInfo{Slot: 1}.Message(), wire.Name("KEYINFO", wire.KeyInfo{Slot: 1}.Encode())},
+		"command":     {wire.Command{Nonce: 1}.Message(), wire.Name("COMMAND", wire.Command{Nonce: 1}.Encode())},
+		"query":       {wire.Query{NotAfter: 1}.Message(), wire.Name("QUERY", wire.Query{NotAfter: 1}.Encode())},
+		"policy":      {bytesOf(goodPolicy().Hash()), sum(wire.Name("POLICY", goodPolicy().Encode()))},
+		"genesis":     {bytesOf(goodGenesis().ID()), sum(wire.Name("GENESIS", goodGenesis().Encode()))},
+		"signed":      {bytesOf(wire.SignedHash([]byte("signed"))), sum([]byte("signed"))},
+	} {
+		if !bytes.Equal(x.got, x.want) {
+			t.Errorf("%s: %x, wanted %x", name, x.got, x.want)
 		}
 	}
 }
