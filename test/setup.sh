@@ -14,7 +14,7 @@ declare -A why=(
 	[postgresql]="the store's statements run on it too"
 	[tzdata]="a tree of files that were not written just now"
 	[openssl]="signs as an external command would"
-	[nodejs]="runs the compiler of the contracts"
+	[nodejs]="runs the compiler of the contracts, and the client of the ledger in another language"
 	[npm]="fetches the compiler of the contracts"
 	[swtpm]="a TPM of other people's making: quotes and credential activation are tested on it"
 )
