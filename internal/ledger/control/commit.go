@@ -18,6 +18,11 @@ func (s *State) join(ev *Event, j wire.Join, anchor Mark) error {
 	if in != nil && (in.Slot != j.Slot || in.RemovedAt != 0) {
 		return skip(ev, "JOIN: incarnation %x was in slot %d", in.ID[:8], in.Slot)
 	}
+	if s.member(in) { // it renews its evidence, so the new one must be as good as the first
+		if err := s.appraise(j, ev.Time, s.Policy(ev.Position), ev.Time); err != nil {
+			return skip(ev, "JOIN of a member: %v", err)
+		}
+	}
 	if in == nil {
 		in = &Incarnation{ID: h.Incarnation, Slot: j.Slot, Kind: slot.Kind, Key: j.Key, Recent: []Signed{{h.N, ev.Hash}}}
 		s.incarnations[in.ID] = in

@@ -114,20 +114,18 @@ func (r *Replica) Install(s Snapshot) error {
 	if keys.StateDigest(k.Digest, c.Position, s.Tree.Root()) != c.Digest {
 		return fmt.Errorf("snapshot of position %d: its cells do not have the digest that was signed", c.Position)
 	}
-	b := &block{check: c, tree: s.Tree, signatures: map[wire.Hash][64]byte{}, since: r.ticks, partial: true}
+	var signatures []OwnSignature
 	for _, sig := range s.Signatures {
 		if good[sig.Incarnation] {
-			b.signatures[sig.Incarnation] = sig.Signature
+			signatures = append(signatures, sig)
 		}
 	}
-	if _, ok := e.Member(r.iid); ok {
-		b.signatures[r.iid] = [64]byte(ed25519.Sign(r.id.Key, wire.CheckpointMessage(r.ctl.Ledger(), r.iid, c)))
+	if err := r.adopt(c, s.Tree, signatures); err != nil {
+		return r.halt(err)
 	}
-	r.exec.blocks = append(r.exec.blocks, b)
 	if r.exec.persist != nil {
 		r.exec.persist(&Persist{Position: c.Position, Chain: c.Chain, Before: &state.Tree{}, After: s.Tree, Outcomes: c.Outcomes})
 	}
-	r.advance()
 	return r.resume(c.Position, s.Tree, c.Outcomes)
 }
 
@@ -174,7 +172,48 @@ func (r *Replica) Restore(s Saved) error {
 			r.epochs[e.Number] = k
 		}
 	}
+	if m, ok := r.ctl.At(s.Position); ok && m.Chain != s.Chain {
+		return fmt.Errorf("saved state of position %d belongs to another history", s.Position)
+	}
+	x.forget(s.Position)
+	if err := r.vouch(s); err != nil {
+		return r.halt(err)
+	}
 	return r.resume(s.Position, s.Tree, s.Outcomes)
+}
+
+// vouch signs the checkpoint of a restored state when this incarnation was a member there, so
+// that the others can commit it with this node, or this node with them.
+func (r *Replica) vouch(s Saved) error {
+	e := r.ctl.EpochAt(s.Position)
+	k := r.epochs[e.Number]
+	if _, ok := e.Member(r.iid); !ok || k == nil || r.blockAt(s.Position) != nil {
+		return nil
+	}
+	c := wire.Checkpoint{Position: s.Position, Chain: s.Chain, Digest: keys.StateDigest(k.Digest, s.Position, s.Tree.Root()), Outcomes: s.Outcomes, Epoch: e.T}
+	return r.adopt(c, s.Tree, nil)
+}
+
+// adopt makes a block of a state that was not executed here, and signs it where this incarnation
+// was a member. Nothing is known of its position's commands.
+func (r *Replica) adopt(c wire.Checkpoint, tree *state.Tree, signatures []OwnSignature) error {
+	b := &block{check: c, tree: tree, signatures: map[wire.Hash][64]byte{}, since: r.ticks, partial: true}
+	for _, sig := range signatures {
+		b.signatures[sig.Incarnation] = sig.Signature
+	}
+	if _, ok := r.ctl.EpochAt(c.Position).Member(r.iid); ok {
+		b.signatures[r.iid] = [64]byte(ed25519.Sign(r.id.Key, wire.CheckpointMessage(r.ctl.Ledger(), r.iid, c)))
+	}
+	r.exec.blocks = append(r.exec.blocks, b)
+	early := r.exec.early[c.Position]
+	delete(r.exec.early, c.Position)
+	for iid, other := range early {
+		if err := r.compare(b, iid, other); err != nil {
+			return err
+		}
+	}
+	r.advance()
+	return nil
 }
 
 // forget drops what was executed after a position, which is executed again.

@@ -64,7 +64,7 @@ func runSchedule(t *testing.T, seed uint64) {
 		t.Fatalf("construct: %+v", x)
 	}
 	s := &schedule{w: w, users: users}
-	for range 400 {
+	for range 700 {
 		s.step()
 	}
 	s.heal()
