@@ -2,6 +2,7 @@
 // evidence is good is for a verifier of the TEE makers' formats.
 import { H, NAME, refuse, Refused, u16, u32, u64, verifyEd25519 } from './primitives.mjs'
 import { adds, decode, removes } from './wire.mjs'
+import { verifySigned } from './sealed.mjs'
 
 export const leaf = (ledger, position, index, signed, outcome, blind) => NAME('LEAF', ledger, u64(position), u32(index), H(signed), H(outcome), blind)
 export const leafHash = (data) => H([0], data)
@@ -179,8 +180,17 @@ export const verifyReceipt = (r, ledger) => {
   let q = H(NAME('OUTCOMES', base64(r.before, 32), root))
   for (const h of after) q = H(NAME('OUTCOMES', q, h))
   if (!q.equals(checkpoint.Outcomes)) refuse('the outcome is not under the checkpoint')
-  if (after.length === 0 ? position !== checkpoint.Position : position >= checkpoint.Position) refuse('the position is not before the checkpoint\'s')
-  return { position, checkpoint, command: decode('command', decode('signed', command).Body), outcome: decode('outcome', outcome), assurance: r.order_assurance }
+  if (after.length === 0 ? position !== checkpoint.Position : position + BigInt(after.length) > checkpoint.Position) refuse('the position is not before the checkpoint\'s')
+  const { Driver, Validators, Endpoints } = world.genesis.Order
+  const assurance = Driver === 2 && Validators.length > 0 ? 'validators' : Driver === 2 && Endpoints > 1 ? 'endpoints' : 'operator'
+  if (r.order_assurance !== assurance) refuse('the order rests on something else')
+  const what = decode('outcome', outcome)
+  if (what.Code === 1) return { position, checkpoint, outcome: what, assurance } // no command at all
+  const { holds } = verifySigned('command', command)
+  const asked = decode('command', decode('signed', command).Body)
+  if (!asked.Ledger.equals(ledger) && what.Code !== 2) refuse('a command of another ledger')
+  if (!holds && what.Code !== 2 && what.Code !== 3) refuse('the command\'s signature does not hold')
+  return { position, checkpoint, command: asked, outcome: what, assurance }
 }
 
 /** refused says whether f refuses; any other exception goes on. */

@@ -163,7 +163,7 @@ func (w *receiptWorld) receipt(j uint32, seeds ...byte) wire.Receipt {
 	r := wire.Receipt{
 		Format: wire.ReceiptFormat, Ledger: wire.HexHash(w.ledger), Control: w.control(1, 2, 3, 4, 5, 11, 12, 13),
 		Command: w.commands[j], Outcome: w.outcomes[j].Encode(), Position: 10, Index: j, Blind: wire.Base64Hash(filled(60 + byte(j))), Count: 3,
-		Before: wire.Base64Hash(w.before), Checkpoint: w.checkpoint.Encode(), OrderAssurance: "operator",
+		Before: wire.Base64Hash(w.before), Checkpoint: w.checkpoint.Encode(), OrderAssurance: "validators",
 	}
 	for _, h := range w.proofs[j] {
 		r.Proof = append(r.Proof, wire.Base64Hash(h))
@@ -216,6 +216,7 @@ func (w *receiptWorld) vectors(t testing.TB) receiptVectors {
 	wrong := w.signatures(31, 35)
 	wrong[1].Signature[3] ^= 1
 
+	refuse("another order assurance", set("order_assurance", "operator"))
 	refuse("another format", set("format", "hitoku-ledger-receipt/2"))
 	refuse("another ledger", set("ledger", hex.EncodeToString(ledger[:])))
 	refuse("another outcome", set("outcome", b64(other.Encode())))
