@@ -42,8 +42,7 @@ type adminCaller struct {
 
 func newAdminCaller(ledger wire.Hash, node string, key ed25519.PrivateKey) *adminCaller {
 	c := &adminCaller{ledger: ledger, node: strings.TrimSuffix(node, "/"), key: key, now: time.Now}
-	var config *tls.Config
-	config = member.ClientConfig(nil, func(pk [32]byte) error {
+	config := member.ClientConfig(nil, func(pk [32]byte) error {
 		c.peer = pk
 		return nil
 	})

@@ -52,7 +52,8 @@ func (r *Replica) Query(ctx context.Context, raw []byte, fresh FreshFunc) ([]byt
 		result = refused(wire.StatusRefused, ledger.CodeNotFresh)
 		if fresh != nil {
 			if at, err := fresh(ctx, q.ID); err != nil {
-				result.Outcome.Message = err.Error()
+				r.o.Log.Warn("no majority vouches for how far the ledger is", "reason", err)
+				result.Outcome.Message = "no majority of executors answered"
 			} else if err := r.await(ctx, func() bool { return r.exec.settled(at) }); err == nil {
 				result = wire.Result{}
 			}

@@ -20,7 +20,6 @@ import (
 	"hitoku.dev/internal/ledger/member"
 	"hitoku.dev/internal/ledger/order"
 	"hitoku.dev/internal/ledger/replica"
-	"hitoku.dev/internal/ledger/state"
 	"hitoku.dev/internal/ledger/wire"
 	"hitoku.dev/ledger"
 	"hitoku.dev/ledger/erc20"
@@ -60,7 +59,6 @@ type sealedFile struct {
 	epoch uint64
 	snap  [32]byte
 	saved replica.Saved
-	next  uint64 // position from which on a newer epoch's ring may replace this one
 }
 
 // sealBook remembers every AES-GCM encryption of a run: no (key, nonce) may have two plaintexts.
@@ -573,6 +571,3 @@ func (u *user) query(n *node, kind uint8, name string, args []byte, mode uint8, 
 	}
 	return string(x.Outcome.Result)
 }
-
-// cells is the number of cells of a tree, to see that trees differ.
-func cells(t *state.Tree) int { return t.Len() }
