@@ -1,6 +1,7 @@
 package clienttest
 
 import (
+	"bytes"
 	"crypto/ed25519"
 
 	"hitoku.dev/internal/ledger/merkle"
@@ -71,7 +72,7 @@ func (l *Ledger) result(p place) wire.Result {
 func (l *Ledger) Receipt(n, index, under int) wire.Receipt {
 	b, u := l.blocks[n], l.blocks[under]
 	r := wire.Receipt{
-		Format: wire.ReceiptFormat, Ledger: wire.HexHash(l.ID), Control: l.Control(), Command: b.items[index], Outcome: b.outcomes[index].Encode(),
+		Format: wire.ReceiptFormat, Ledger: wire.HexHash(l.ID), Control: l.Control(), Command: bytes.Clone(b.items[index]), Outcome: b.outcomes[index].Encode(),
 		Position: b.position, Index: uint32(index), Blind: wire.Base64Hash(b.blinds[index]), Count: uint32(len(b.items)), Before: wire.Base64Hash(b.before),
 		Checkpoint: u.check.Encode(), OrderAssurance: "operator",
 	}
