@@ -31,6 +31,20 @@ func (n *Node) Get(path string, out any) error {
 	return n.call(n.HTTP(), "GET", path, nil, nil, out)
 }
 
+// Health asks how a node is, and returns the status, 0 when it does not answer.
+func (n *Node) Health(out *api.Health) int {
+	n.c.tb.Helper()
+	r, err := n.HTTP().Get(n.URL + "/api/v1/health")
+	if err != nil {
+		return 0
+	}
+	defer func() { _ = r.Body.Close() }() // it was read
+	if err := json.NewDecoder(r.Body).Decode(out); err != nil {
+		n.c.tb.Fatal(err)
+	}
+	return r.StatusCode
+}
+
 // Post sends JSON to a node.
 func (n *Node) Post(path string, in, out any) error {
 	n.c.tb.Helper()

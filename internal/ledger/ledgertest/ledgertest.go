@@ -43,14 +43,16 @@ type Options struct {
 	// Late executors have slots and are not started, which are the last ones.
 	Late int
 
-	Apps            []*ledger.App // erc20.App
-	Suite           wire.Suite    // X25519
-	Window          uint64        // 16
-	AnchorAge       uint64        // 1000
-	PolicyDelay     uint64        // 2
-	Rotation        uint64        // seconds; none
-	EntryMax        uint32        // 64 KiB
-	CheckpointEvery uint32        // 64
+	Apps []*ledger.App // erc20.App
+	// AppsOf gives a node other applications than the genesis names, for nodes that diverge.
+	AppsOf          func(slot int) []*ledger.App
+	Suite           wire.Suite // X25519
+	Window          uint64     // 16
+	AnchorAge       uint64     // 1000
+	PolicyDelay     uint64     // 2
+	Rotation        uint64     // seconds; none
+	EntryMax        uint32     // 64 KiB
+	CheckpointEvery uint32     // 64
 	Flags           uint8
 	EvidenceAge     uint64 // seconds; seven days
 
@@ -176,7 +178,7 @@ func fill(o *Options) {
 		o.Tick = 2 * time.Millisecond
 	}
 	if o.Timing == (replica.Timing{}) {
-		o.Timing = replica.Timing{Stagger: 50, Resubmit: 1000, Checkpoint: 250, VaultWait: 250}
+		o.Timing = replica.Timing{Stagger: 50, Resubmit: 1000, Checkpoint: 250, VaultWait: 250, Lonely: 250}
 	}
 	if o.Requests == (api.Rate{}) {
 		o.Requests = api.Rate{PerSecond: -1}
@@ -313,7 +315,9 @@ func (c *Cluster) describe() string {
 	var b strings.Builder
 	for _, n := range c.Nodes {
 		if r := n.Node(); r != nil {
-			fmt.Fprintf(&b, "slot %d: %+v\n", n.Slot, r.Replica().Status())
+			st := r.Replica().Status()
+			fmt.Fprintf(&b, "slot %d: position %d, epoch %d, member %v, running %v, executed %d, committed %d, queue %d, halted: %v\n",
+				n.Slot, st.Position, st.Epoch, st.Member, st.Running, st.Executed, st.Committed, st.Queue, st.Halted)
 		}
 	}
 	return b.String()
@@ -415,7 +419,11 @@ func (n *Node) start() error {
 		DetailedMetrics: true, Version: "test", Recorder: o.Recorder,
 	}
 	if n.Kind == wire.KindExecutor {
-		if no.Machine, err = ledger.NewMachine(o.Apps...); err != nil {
+		apps := o.Apps
+		if o.AppsOf != nil {
+			apps = o.AppsOf(int(n.Slot))
+		}
+		if no.Machine, err = ledger.NewMachine(apps...); err != nil {
 			return err
 		}
 	}

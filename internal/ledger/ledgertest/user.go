@@ -11,6 +11,7 @@ import (
 	"hitoku.dev/internal/ledger/api"
 	"hitoku.dev/internal/ledger/keys"
 	"hitoku.dev/internal/ledger/wire"
+	"hitoku.dev/ledger"
 )
 
 // User is one account, which speaks to nodes by REST with sealed requests. It does not
@@ -108,8 +109,20 @@ func (s *Session) Open(raw []byte, opener *keys.ReplyOpener) ([]wire.Result, err
 	return body.Results, nil
 }
 
-// Send hands signed commands over and waits for their outcomes.
+// Send hands signed commands over and waits for their outcomes. A node that is behind what the
+// user has seen committed is asked again.
 func (s *Session) Send(commands ...[]byte) ([]wire.Result, error) {
+	for {
+		out, err := s.send(commands...)
+		if err != nil || !behind(out[0]) {
+			return out, err
+		}
+	}
+}
+
+func behind(r wire.Result) bool { return r.Outcome.Code == ledger.CodeBehind }
+
+func (s *Session) send(commands ...[]byte) ([]wire.Result, error) {
 	raw, opener, err := s.Seal(wire.RequestCommands, wire.ModeLocal, commands...)
 	if err != nil {
 		return nil, err
@@ -126,8 +139,17 @@ func (s *Session) Send(commands ...[]byte) ([]wire.Result, error) {
 	return s.Open(t.Reply, opener)
 }
 
-// Ask asks a signed question.
+// Ask asks a signed question; a node that is behind is asked again.
 func (s *Session) Ask(path string, kind, mode uint8, name string, args []byte) (wire.Result, error) {
+	for {
+		out, err := s.ask(path, kind, mode, name, args)
+		if err != nil || !behind(out) {
+			return out, err
+		}
+	}
+}
+
+func (s *Session) ask(path string, kind, mode uint8, name string, args []byte) (wire.Result, error) {
 	pk := public(s.u.Key)
 	q := wire.Query{
 		Kind: kind, Ledger: s.u.c.Ledger, Application: s.u.App, Scheme: wire.SchemeEd25519, Key: pk[:],

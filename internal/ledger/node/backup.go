@@ -195,7 +195,16 @@ func (c *peer) fetchBackup(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("slot %d: %w", c.slot, err)
 	}
-	if err := c.n.r.Restore(savedOf(s)); err != nil {
+	if at := c.n.r.Status().Position; s.Position > at {
+		return fmt.Errorf("slot %d: its backup is of position %d, and this node has followed to %d; asking again later", c.slot, s.Position, at)
+	}
+	err = c.n.r.Restore(savedOf(s))
+	if errors.Is(err, replica.ErrTooOld) {
+		if err = c.n.r.Refill(ctx, s.Position, c.n.o.Log.Read); err == nil {
+			err = c.n.r.Restore(savedOf(s))
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("slot %d: %w", c.slot, err)
 	}
 	c.n.files.begin(s)
@@ -246,7 +255,7 @@ func (n *Node) Backup(ctx context.Context) ([]api.Backup, error) {
 	if n.kind != wire.KindExecutor {
 		return []api.Backup{n.held()}, nil
 	}
-	s, err := n.r.Snapshot()
+	s, err := n.committed()
 	if err != nil {
 		return nil, err
 	}
@@ -263,6 +272,16 @@ func (n *Node) Backup(ctx context.Context) ([]api.Backup, error) {
 		return nil, api.Fail(http.StatusConflict, api.CodeConflict, "the ledger has no vault that is a member and whose address this node knows")
 	}
 	return out, nil
+}
+
+// committed is the newest state that a quorum has signed. A snapshot for other executors may be
+// ahead of it.
+func (n *Node) committed() (replica.Snapshot, error) {
+	s, err := n.r.Snapshot()
+	if err == nil && s.Checkpoint.Position > n.r.Status().Committed {
+		err = replica.ErrNotRunning
+	}
+	return s, err
 }
 
 // backupSoon asks for an automatic backup.
@@ -300,7 +319,7 @@ const rankWait = 2 * time.Second
 
 // backUp brings every vault up to the epoch in force, and says whether that is done.
 func (p *peers) backUp(ctx context.Context) bool {
-	s, err := p.n.r.Snapshot()
+	s, err := p.n.committed()
 	if err != nil {
 		return p.n.r.Err() != nil
 	}

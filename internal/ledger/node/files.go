@@ -231,13 +231,15 @@ func (f *files) saveControl(latest *disk.Saved) error {
 	if body == nil || err != nil {
 		return err
 	}
+	if f.n.vault != nil && f.n.vault.kept.Load() < epoch { // its key would be gone after a restart: a later step saves
+		return nil
+	}
 	var state uint64
 	if latest != nil {
 		f.mu.Lock()
 		newer := f.latest != latest
 		f.mu.Unlock()
 		if newer || !f.n.r.Status().Running { // executed meanwhile, and not durable: a later step saves
-			f.kick()
 			return nil
 		}
 		state = latest.Position

@@ -155,13 +155,14 @@ func (p *peers) run(ctx context.Context) {
 	}
 }
 
-// push sends the own checkpoints to a peer as they come about.
+// push sends the own checkpoints to a peer as they come about. A node that has halted still
+// sends those it signed before: they show the peer on what the two differ.
 func (c *peer) push(ctx context.Context) {
 	retry := c.n.backoff(time.Second)
 	var to wire.Hash
 	var after uint64
-	for ctx.Err() == nil && c.n.r.Err() == nil {
-		changed := c.n.r.Changed()
+	for ctx.Err() == nil {
+		changed, halted := c.n.r.Changed(), c.n.r.Err() != nil
 		if now, ok := c.executor(); ok {
 			if now != to { // another incarnation needs what makes the committed position so
 				to, after = now, max(c.n.r.Status().Committed, 1)-1
@@ -176,6 +177,9 @@ func (c *peer) push(ctx context.Context) {
 				after = list[len(list)-1].Checkpoint.Position
 				continue
 			}
+		}
+		if halted {
+			return
 		}
 		select {
 		case <-ctx.Done():

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"hitoku.dev/internal/ledger/disk"
@@ -20,7 +21,7 @@ import (
 type vault struct {
 	n    *Node
 	key  *sealing
-	kept uint64 // epoch at the last time that the identity was stored
+	kept atomic.Uint64 // epoch whose keys, and all before, the stored identity has
 
 	rewrapping sync.Mutex
 }
@@ -70,7 +71,7 @@ func (v *vault) load(ledger wire.Hash) (*replica.Identity, error) {
 // handed over before it is stored. It returns false when ctx has ended first.
 func (v *vault) keep(ctx context.Context, signed bool) bool {
 	epoch := v.n.r.Status().Epoch
-	if !signed && epoch == v.kept {
+	if !signed && epoch == v.kept.Load() {
 		return true
 	}
 	retry := v.n.backoff(5 * time.Second)
@@ -84,8 +85,8 @@ func (v *vault) keep(ctx context.Context, signed bool) bool {
 			return false
 		}
 	}
-	if epoch != v.kept {
-		v.kept = epoch
+	if epoch != v.kept.Load() {
+		v.kept.Store(epoch)
 		v.rewrap()
 	}
 	return true
