@@ -156,6 +156,7 @@ func (s *Server) notifications(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.WriteHeader(http.StatusOK)
 	out := http.NewResponseController(w)
+	unhurried(w)
 	_ = out.SetWriteDeadline(time.Time{}) // not every writer has one
 	s.stream(w, out, r.Context(), id, from)
 }

@@ -6,6 +6,7 @@ import (
 	"mime"
 	"net/http"
 	"reflect"
+	"time"
 )
 
 // none is the input of routes that take no body.
@@ -76,6 +77,7 @@ func handle[In, Out any](s *Server, rt *route, w http.ResponseWriter, r *http.Re
 	if c.body, err = readBody(w, r, rt.limit); err != nil {
 		return nil, err
 	}
+	unhurried(w)
 	if rt.admin {
 		if err := s.authenticate(r, c.body); err != nil {
 			return nil, err
@@ -93,4 +95,10 @@ func handle[In, Out any](s *Server, rt *route, w http.ResponseWriter, r *http.Re
 		return nil, Fail(http.StatusBadRequest, CodeBadRequest, "this route takes no body")
 	}
 	return act(r.Context(), c, &in)
+}
+
+// unhurried lifts the deadline for reading, which would end a call that waits. It is for after
+// the body; the connection's next request has its own.
+func unhurried(w http.ResponseWriter) {
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // not every writer has one
 }

@@ -25,18 +25,23 @@ func (n *Node) Lose(tb testing.TB) {
 func (n *Node) Spoil(tb testing.TB) {
 	tb.Helper()
 	for _, name := range n.files(tb) {
-		if !strings.HasPrefix(name, "base") {
-			continue
+		if strings.HasPrefix(name, "base") {
+			n.SpoilFile(tb, name)
 		}
-		path := filepath.Join(n.Dir, name)
-		b, err := os.ReadFile(path)
-		if err != nil {
-			tb.Fatal(err)
-		}
-		b[len(b)/2] ^= 1
-		if err := os.WriteFile(path, b, 0o600); err != nil {
-			tb.Fatal(err)
-		}
+	}
+}
+
+// SpoilFile flips a bit in the middle of a file of a node that does not run.
+func (n *Node) SpoilFile(tb testing.TB, name string) {
+	tb.Helper()
+	path := filepath.Join(n.Dir, name)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	b[len(b)/2] ^= 1
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		tb.Fatal(err)
 	}
 }
 
@@ -57,8 +62,8 @@ func (n *Node) files(tb testing.TB) []string {
 }
 
 // Backup has an executor give the vaults its state, and wants each to hold all that a
-// recovery needs.
-func (c *Cluster) Backup(i int) {
+// recovery needs. It returns what they hold.
+func (c *Cluster) Backup(i int) []api.Backup {
 	c.tb.Helper()
 	var out api.Backups
 	if err := c.Nodes[i].Admin("POST", "/api/v1/backup", nil, &out); err != nil {
@@ -69,6 +74,7 @@ func (c *Cluster) Backup(i int) {
 			c.tb.Fatalf("the vault in slot %d is not complete: %+v", v.Slot, v)
 		}
 	}
+	return out.Vaults
 }
 
 // Recover starts all nodes after an outage of all, and has administrators approve at a vault

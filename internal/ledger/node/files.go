@@ -27,7 +27,6 @@ type files struct {
 
 	mu     sync.Mutex
 	latest *disk.Saved // newest executed state
-	loaded bool        // the first state came from the own files
 
 	// Of the loop alone.
 	begun     bool

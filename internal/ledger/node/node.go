@@ -79,7 +79,6 @@ type Node struct {
 
 	caughtUp  atomic.Bool // the log's end was seen
 	acquiring sync.Mutex  // held while state is looked for
-	recorder  keys.Recorder
 }
 
 // New opens the node's files and makes its incarnation. Run must follow; without it, Close.
