@@ -79,6 +79,50 @@ func proof(h []Hash, index int) []Hash {
 	return append(proof(h[k:], index-k), root(h[:k]))
 }
 
+// Tree is the tree over some leaves with all its inner hashes, for those who need many proofs.
+type Tree struct {
+	levels [][]Hash // from the leaves up; what has nothing to its right moves up as it is
+}
+
+// NewTree makes the tree of some leaves' data.
+func NewTree(leaves [][]byte) *Tree {
+	t := &Tree{levels: [][]Hash{hashes(leaves)}}
+	for last := t.levels[0]; len(last) > 1; last = t.levels[len(t.levels)-1] {
+		next := make([]Hash, 0, (len(last)+1)/2)
+		for i := 0; i+1 < len(last); i += 2 {
+			next = append(next, node(last[i], last[i+1]))
+		}
+		if len(last)%2 == 1 {
+			next = append(next, last[len(last)-1])
+		}
+		t.levels = append(t.levels, next)
+	}
+	return t
+}
+
+// Root is the tree hash, as the function Root gives it.
+func (t *Tree) Root() Hash {
+	if len(t.levels[0]) == 0 {
+		return sha256.Sum256(nil)
+	}
+	return t.levels[len(t.levels)-1][0]
+}
+
+// Proof is the inclusion proof of the leaf at an index, as the function Proof gives it.
+func (t *Tree) Proof(index int) []Hash {
+	if index < 0 || index >= len(t.levels[0]) {
+		return nil
+	}
+	var out []Hash
+	for _, level := range t.levels {
+		if beside := index ^ 1; beside < len(level) {
+			out = append(out, level[beside])
+		}
+		index >>= 1
+	}
+	return out
+}
+
 // RootFrom is the root that a proof leads to from a leaf's data at an index (from 0) of count. ok is
 // false when the index is not below the count or the proof has not the length that belongs to them.
 func RootFrom(leaf []byte, index, count uint32, proof []Hash) (out Hash, ok bool) {

@@ -94,3 +94,21 @@ func TestNoLeaf(t *testing.T) {
 		t.Error("a proof for a leaf that is not there")
 	}
 }
+
+// TestTree holds the tree with all its hashes against the functions that the definition gives.
+func TestTree(t *testing.T) {
+	t.Parallel()
+	var leaves [][]byte
+	for n := range 70 {
+		tree := merkle.NewTree(leaves)
+		if tree.Root() != merkle.Root(leaves) {
+			t.Fatalf("root of %d leaves", n)
+		}
+		for i := -1; i <= n; i++ {
+			if !slices.Equal(tree.Proof(i), merkle.Proof(leaves, i)) {
+				t.Fatalf("proof of leaf %d of %d", i, n)
+			}
+		}
+		leaves = append(leaves, []byte{byte(n)})
+	}
+}

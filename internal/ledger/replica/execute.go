@@ -21,7 +21,6 @@ type done struct {
 	index    uint32
 	outcome  wire.Outcome
 	blind    wire.Hash
-	leaf     []byte
 	events   []ledger.Event
 	app      string
 	account  ledger.AccountID
@@ -34,6 +33,7 @@ type block struct {
 	tree       *state.Tree
 	before     wire.Hash // Q before
 	root       wire.Hash
+	leaves     *merkle.Tree
 	hashes     []wire.Hash // of the signed commands, in order
 	done       []done
 	signatures map[wire.Hash][64]byte
@@ -52,6 +52,7 @@ type executor struct {
 	committedTree *state.Tree
 	outcomesRoot  wire.Hash // Q
 	blocks        []*block  // rising
+	kept          int       // commands in them
 	outcomes      map[wire.Hash]*done
 	early         map[uint64]map[wire.Hash]wire.SignedCheckpoint // of positions not executed yet
 	backlog       []*control.Event
@@ -159,11 +160,10 @@ func (r *Replica) run(ev *control.Event) error {
 			return err
 		}
 	}
-	leaves := make([][]byte, len(b.done))
-	for j := range b.done {
-		leaves[j] = b.done[j].leaf
+	if b.leaves == nil {
+		b.leaves = merkle.NewTree(nil)
 	}
-	b.root = merkle.Root(leaves)
+	b.root = b.leaves.Root()
 	b.tree = tree
 	b.check = wire.Checkpoint{
 		Position: ev.Position, Chain: ev.Chain, Epoch: now.T,
@@ -175,6 +175,7 @@ func (r *Replica) run(ev *control.Event) error {
 	}
 	x.tree, x.outcomesRoot = tree, b.check.Outcomes
 	x.blocks = append(x.blocks, b)
+	x.kept += len(b.done)
 	for j := range b.done {
 		if _, ok := x.outcomes[b.hashes[j]]; !ok {
 			x.outcomes[b.hashes[j]] = &b.done[j]
@@ -210,22 +211,24 @@ func (r *Replica) batch(ev *control.Event, now *epochKeys, b *block) (*state.Tre
 		return x.tree, nil
 	}
 	t1 := r.o.Now()
-	commands, faults := verifyAll(items)
+	commands, hashes, faults := r.verifyAll(items)
 	t2 := r.o.Now()
 	tx := x.tree.Begin()
 	block := ledger.Block{Ledger: r.ctl.Ledger(), Position: ev.Position, Time: ev.Time, Random: keys.Seed(now.Random, ev.Position)}
-	for j, item := range items {
+	leaves := make([][]byte, len(items))
+	b.done, b.hashes = make([]done, len(items)), hashes
+	for j, hash := range hashes {
 		out := r.one(block, uint32(j), tx, commands[j], faults[j])
-		hash := wire.SignedHash(item)
 		d := done{
 			position: ev.Position, index: uint32(j), events: out.Events, app: commands[j].Application, account: ledger.AccountID(wire.AccountID(commands[j].Scheme, commands[j].Key)),
 			outcome: wire.Outcome{Code: out.Code, Message: out.Message, Result: out.Result},
 			blind:   keys.Blind(now.Digest, ev.Position, uint32(j)),
 		}
 		r.remember(tx, commands[j], hash, &d)
-		d.leaf = wire.Leaf(r.ctl.Ledger(), ev.Position, uint32(j), hash, d.outcome, d.blind)
-		b.done, b.hashes = append(b.done, d), append(b.hashes, hash)
+		leaves[j] = wire.Leaf(r.ctl.Ledger(), ev.Position, uint32(j), hash, d.outcome, d.blind)
+		b.done[j] = d
 	}
+	b.leaves = merkle.NewTree(leaves)
 	tree := tx.Commit()
 	r.stats.Open += int64(t1.Sub(t0))
 	r.stats.Verify += int64(t2.Sub(t1))
@@ -251,16 +254,22 @@ func (r *Replica) one(b ledger.Block, j uint32, tx *state.Tx, c wire.Command, fa
 	})
 }
 
-// verifyAll checks the signatures of a batch on all processors.
-func verifyAll(items [][]byte) ([]wire.Command, []error) {
-	commands, faults := make([]wire.Command, len(items)), make([]error, len(items))
+// verifyAll reads the commands of a batch and checks their signatures on all processors. Those
+// that this node took from clients itself, and checked then, are not checked again.
+func (r *Replica) verifyAll(items [][]byte) ([]wire.Command, []wire.Hash, []error) {
+	commands, hashes, faults := make([]wire.Command, len(items)), make([]wire.Hash, len(items)), make([]error, len(items))
 	workers := min(runtime.GOMAXPROCS(0), (len(items)+3)/4)
 	var group sync.WaitGroup
 	for w := range workers {
 		group.Go(func() {
 			for j := w; j < len(items); j += workers {
+				hashes[j] = wire.SignedHash(items[j])
 				s, err := wire.ParseSigned(items[j])
-				if err == nil {
+				switch {
+				case err != nil:
+				case r.queued[hashes[j]]:
+					commands[j], err = wire.ParseCommand(s.Body)
+				default:
 					commands[j], err = s.VerifyCommand()
 				}
 				faults[j] = err
@@ -268,5 +277,5 @@ func verifyAll(items [][]byte) ([]wire.Command, []error) {
 		})
 	}
 	group.Wait()
-	return commands, faults
+	return commands, hashes, faults
 }

@@ -228,6 +228,7 @@ func (x *executor) forget(position uint64) {
 				delete(x.outcomes, h)
 			}
 		}
+		x.kept -= len(last.done)
 		x.blocks = x.blocks[:len(x.blocks)-1]
 	}
 }

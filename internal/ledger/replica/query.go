@@ -10,19 +10,9 @@ import (
 	"slices"
 
 	"hitoku.dev/internal/ledger/keys"
-	"hitoku.dev/internal/ledger/merkle"
 	"hitoku.dev/internal/ledger/wire"
 	"hitoku.dev/ledger"
 )
-
-// proof is the inclusion proof of a command in its position's tree.
-func (b *block) proof(j int) []wire.Hash {
-	leaves := make([][]byte, len(b.done))
-	for i := range b.done {
-		leaves[i] = b.done[i].leaf
-	}
-	return merkle.Proof(leaves, j)
-}
 
 // FreshFunc asks the other executors how far they have executed, with signatures over the query's
 // id, and returns the highest position that a majority, this node included, vouches for.

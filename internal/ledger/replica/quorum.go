@@ -150,6 +150,9 @@ func (r *Replica) advance() {
 		for _, c := range x.blocks[first : i+1] {
 			r.release(c)
 		}
+		for ; i > 0 && x.blocks[i-1].tree != nil; i-- { // states that nobody asks for any more
+			x.blocks[i-1].tree = nil
+		}
 		r.trim()
 		r.wake()
 		return
@@ -170,8 +173,12 @@ func (r *Replica) quorum(b *block) bool {
 // trim forgets the outcomes of old committed positions.
 func (r *Replica) trim() {
 	x := &r.exec
-	n := len(x.blocks) - r.o.Limits.Blocks
-	if n <= 0 || x.blocks[n-1].check.Position >= x.committed {
+	n := 0
+	for n < len(x.blocks) && x.blocks[n].check.Position < x.committed && (len(x.blocks)-n > r.o.Limits.Blocks || x.kept > r.o.Limits.Outcomes) {
+		x.kept -= len(x.blocks[n].done)
+		n++
+	}
+	if n == 0 {
 		return
 	}
 	for _, b := range x.blocks[:n] {

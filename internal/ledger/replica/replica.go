@@ -74,6 +74,7 @@ type Limits struct {
 	Tickets  int // tickets held; default 131072
 	InFlight int // own DATA records that are not final; default 16
 	Blocks   int // checkpoint positions whose outcomes are kept; default 8192
+	Outcomes int // commands whose outcomes are kept; default 262144
 	Backlog  int // records kept while the state is awaited; default 65536
 }
 
@@ -135,6 +136,7 @@ func New(o Options) (*Replica, error) {
 	orDefault(&o.Limits.InFlight, 16)
 	orDefault(&o.Limits.Blocks, 1<<13)
 	orDefault(&o.Limits.Backlog, 1<<16)
+	orDefault(&o.Limits.Outcomes, 1<<18)
 	if o.Retention == 0 {
 		o.Retention = 16
 	}

@@ -323,7 +323,7 @@ func (r *Replica) resultIn(b *block, d *done) wire.Result {
 	}
 	x := wire.Result{Status: wire.StatusCommitted, Outcome: d.outcome, Position: d.position, Index: d.index, Blind: d.blind}
 	if b != nil {
-		x.Count, x.Proof = uint32(len(b.done)), b.proof(int(d.index))
+		x.Count, x.Proof = uint32(len(b.done)), b.leaves.Proof(int(d.index))
 	}
 	return x
 }
