@@ -45,7 +45,7 @@ var tokens = []token{
 		{0, "approve", `{"spender":%1,"amount":30}`, 0},
 		{1, "transfer_from", `{"owner":%0,"recipient":%2,"amount":20}`, 0},
 	}, [3]uint64{80, 0, 20}, 100, 10},
-	{"Mint", []step{{0, "mint", `{"recipient":%1,"amount":50}`, 0}}, [3]uint64{100, 50, 0}, 150, 0},
+	{"Mint", []step{{0, "mint", `{"recipient":%0,"amount":50}`, 0}}, [3]uint64{150, 0, 0}, 150, 0},
 	{"Burn", []step{
 		{0, "transfer", `{"recipient":%1,"amount":30}`, 0},
 		{1, "burn", `{"amount":20}`, 0},
