@@ -3,6 +3,7 @@ package history
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -81,6 +82,7 @@ type History struct {
 	epochs   []Epoch
 	joins    map[wire.Hash]*Join
 	pending  map[uint16]wire.Hash
+	position uint64
 	records  int
 }
 
@@ -91,16 +93,15 @@ func Follow(ledger wire.Hash, c wire.Control, trust Trust) (*History, error) {
 	if err := h.open(c.Genesis); err != nil {
 		return nil, &RecordError{0, err}
 	}
-	var position uint64
 	for _, r := range c.Records {
-		err := fmt.Errorf("it stands after position %d", position)
-		if r.Position > position {
+		err := fmt.Errorf("it stands after position %d", h.position)
+		if r.Position > h.position {
 			err = h.apply(r)
 		}
 		if err != nil {
 			return nil, &RecordError{r.Position, err}
 		}
-		position = r.Position
+		h.position = r.Position
 		h.records++
 	}
 	return h, nil
@@ -214,6 +215,18 @@ func (h *History) Ledger() wire.Hash { return h.ledger }
 
 // Genesis is the ledger's genesis.
 func (h *History) Genesis() wire.Genesis { return h.genesis }
+
+// Position is that of the last record, as claimed.
+func (h *History) Position() uint64 { return h.position }
+
+// Pending are the incarnations that have joined and wait to be added, in slot order.
+func (h *History) Pending() []wire.Hash {
+	var out []wire.Hash
+	for _, slot := range slices.Sorted(maps.Keys(h.pending)) {
+		out = append(out, h.pending[slot])
+	}
+	return out
+}
 
 // Records is how many records were followed.
 func (h *History) Records() int { return h.records }
