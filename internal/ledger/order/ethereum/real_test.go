@@ -54,16 +54,24 @@ func launch(t *testing.T, ready string, program string, args ...string) (match s
 	}
 	found := make(chan string, 1)
 	var last bytes.Buffer
+	var mu sync.Mutex
+	t.Cleanup(func() {
+		if mu.Lock(); t.Failed() {
+			t.Logf("%s wrote:\n%s", program, last.Bytes()[max(0, last.Len()-8<<10):])
+		}
+		mu.Unlock()
+	})
 	go func() {
 		re := regexp.MustCompile(ready)
 		lines := bufio.NewScanner(r)
+		lines.Buffer(nil, 16<<20) // a line that does not fit would leave the program waiting for its reader
 		for lines.Scan() {
 			if m := re.FindStringSubmatch(lines.Text()); m != nil && len(found) == 0 {
 				found <- m[1]
 			}
-			if last.Len() < 1<<20 {
-				last.Write(append(lines.Bytes(), '\n'))
-			}
+			mu.Lock()
+			last.Write(append(lines.Bytes(), '\n'))
+			mu.Unlock()
 		}
 	}()
 	var once sync.Once
