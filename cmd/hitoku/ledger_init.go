@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,6 +16,9 @@ import (
 	"hitoku.dev/internal/ledger/keyfile"
 	"hitoku.dev/internal/ledger/wire"
 )
+
+// firstPort is that of the first slot's node in the commands that init prints.
+const firstPort = 7411
 
 // genesisName is the genesis file in a new ledger's folder.
 const genesisName = "genesis"
@@ -109,7 +113,8 @@ type founded struct {
 	Signatures     int      `json:"signatures"`
 	Operators      []string `json:"operator_keys"`
 	Measurement    string   `json:"measurement"`
-	Simulated      string   `json:"simulated,omitempty"`
+	Simulated      bool     `json:"simulated"`
+	Authority      string   `json:"simulated_authority,omitempty"` // folder
 	Order          string   `json:"order"`
 	Contract       string   `json:"contract,omitempty"`
 }
@@ -263,7 +268,7 @@ func (o *ledgerInitOptions) tell(cmd *cobra.Command, g wire.Genesis, p wire.Poli
 	id := g.ID()
 	v := founded{
 		Ledger: hex.EncodeToString(id[:]), Genesis: out, Name: g.Name, Administrators: keys.files(), Threshold: o.threshold,
-		Signatures: signatures, Operators: keys.operators.files(), Simulated: o.policy.simulatedDir(o.dir), Order: o.order.driver,
+		Signatures: signatures, Operators: keys.operators.files(), Simulated: p.Flags&wire.PolicySimulated != 0, Authority: o.policy.authority(o.dir), Order: o.order.driver,
 	}
 	if len(p.Programs) > 0 {
 		v.Measurement = hex.EncodeToString(p.Programs[0].Measurement)
@@ -281,8 +286,8 @@ func (v *founded) show(w io.Writer, o *ledgerInitOptions) {
 	fmt.Fprintf(w, "ledger\t%s\nname\t%s\napplications\t%s\ngenesis\t%s\n", v.Ledger, v.Name, list(v.Applications), v.Genesis)
 	fmt.Fprintf(w, "administrators\t%d, of whom %d must sign: %s\n", len(v.Administrators), v.Threshold, list(v.Administrators))
 	fmt.Fprintf(w, "operators\t%s\nmeasurement\t%s\n", list(v.Operators), v.Measurement)
-	if v.Simulated != "" {
-		fmt.Fprintf(w, "simulated TEE\t%s (it protects nothing from the owner of the machine)\n", v.Simulated)
+	if v.Simulated {
+		fmt.Fprintln(w, "TEE\tsimulated: it protects nothing from the owner of the machine")
 	}
 	if v.Contract != "" {
 		fmt.Fprintf(w, "contract\t%s (not deployed yet)\n", v.Contract)
@@ -291,32 +296,34 @@ func (v *founded) show(w io.Writer, o *ledgerInitOptions) {
 		fmt.Fprintf(w, "\n%d of %d signatures are there. Let the others sign:\n  hitoku ledger admin sign --genesis %s --key KEY\n", v.Signatures, v.Threshold, v.Genesis)
 		return
 	}
+	v.next(w, o)
+}
+
+// next says which commands bring the ledger up.
+func (v *founded) next(w io.Writer, o *ledgerInitOptions) {
 	fmt.Fprint(w, "\nNext:\n")
 	order := "--log 127.0.0.1:7400"
 	if v.Contract != "" {
-		order = "--endpoint " + o.order.shownEndpoint() + " --submit-key SUBMIT.key"
-		fmt.Fprintf(w, "  hitoku ledger deploy --genesis %s --endpoint %s --key %s --submitter 0x…\n", v.Genesis, o.order.shownEndpoint(), or(o.order.deployerKey))
+		order = "--endpoint " + or(o.order.endpoint) + " --submit-key SUBMIT.key"
+		fmt.Fprintf(w, "  hitoku ledger deploy --genesis %s --endpoint %s --key %s --submitter 0x…\n", v.Genesis, or(o.order.endpoint), or(o.order.deployerKey))
 	} else {
 		fmt.Fprintf(w, "  hitoku ledger log --dir %s --listen 127.0.0.1:7400\n", filepath.Join(o.dir, "log"))
 	}
-	simulated := ""
-	if v.Simulated != "" {
-		simulated = " --simulated " + v.Simulated
-	}
-	for i := range o.executors + o.vaults {
-		kind := "node"
-		if i >= o.executors {
-			kind = "vault"
+	if v.Authority == "" {
+		fmt.Fprintln(w, "  the nodes, each in a converted image: docs/ledger.md says how")
+	} else {
+		var peers strings.Builder
+		for i := range v.Operators {
+			fmt.Fprintf(&peers, " --peer %d=https://127.0.0.1:%d", i+1, firstPort+i)
 		}
-		fmt.Fprintf(w, "  hitoku ledger %s --genesis %s --slot %d --operator-key %s --dir %s --listen 127.0.0.1:%d%s %s\n", kind, v.Genesis, i+1,
-			v.Operators[i], filepath.Join(o.dir, fmt.Sprintf("%s-%d", kind, i+1)), 7411+i, simulated, order)
+		for i, key := range v.Operators {
+			kind := "node"
+			if i >= o.executors {
+				kind = "vault"
+			}
+			fmt.Fprintf(w, "  hitoku ledger %s --genesis %s --slot %d --operator-key %s --dir %s --listen 127.0.0.1:%d --simulated %s %s%s\n", kind, v.Genesis, i+1,
+				key, filepath.Join(o.dir, fmt.Sprintf("%s-%d", kind, i+1)), firstPort+i, v.Authority, order, peers.String())
+		}
 	}
-	fmt.Fprintf(w, "  hitoku ledger admin approve --genesis %s --node https://127.0.0.1:7411 --key %s\n", v.Genesis, or(firstOf(v.Administrators)))
-}
-
-func firstOf(s []string) string {
-	if len(s) == 0 {
-		return ""
-	}
-	return s[0]
+	fmt.Fprintf(w, "  hitoku ledger admin approve --genesis %s --node https://127.0.0.1:%d --key %s\n", v.Genesis, firstPort, v.Administrators[0])
 }

@@ -80,8 +80,6 @@ func parseAddress(flag, s string) (a ethereum.Address, err error) {
 	return a, err
 }
 
-func (o *ledgerOrderFlags) shownEndpoint() string { return or(o.endpoint) }
-
 func defaultEntryMax(driver uint8) uint32 {
 	if driver == wire.DriverEthereum {
 		return ethereum.DefaultMaxRecord

@@ -76,12 +76,12 @@ func (o *ledgerPolicyFlags) check() error {
 // measured says that no program file is needed.
 func (o *ledgerPolicyFlags) measured() bool { return len(o.measurements) > 0 }
 
-// simulatedDir is the folder of the authority, empty when the machine of the founder has none.
-func (o *ledgerPolicyFlags) simulatedDir(dir string) string {
+// authority is the folder of the simulated TEE's authority, empty where the founder has none.
+func (o *ledgerPolicyFlags) authority(dir string) string {
 	switch {
 	case o.simulated:
 		return filepath.Join(dir, simulatedFolder)
-	case o.simulatedRoot != "":
+	case o.simulatedRoot != "" && filepath.Base(o.simulatedRoot) == simhost.RootFile:
 		return filepath.Dir(o.simulatedRoot)
 	}
 	return ""
