@@ -19,7 +19,11 @@ import (
 // HTTP is a client for a node: TLS ends in the key of the incarnation that runs there.
 func (n *Node) HTTP() *http.Client {
 	n.c.tb.Helper()
-	key := n.Replica().Key()
+	return n.clientOf(n.Replica().Key())
+}
+
+// clientOf is a client for the incarnation with a key.
+func (n *Node) clientOf(key ed25519.PrivateKey) *http.Client {
 	t := &http.Transport{TLSClientConfig: member.ClientConfig(nil, member.Only(public(key)))}
 	n.c.tb.Cleanup(t.CloseIdleConnections)
 	return &http.Client{Transport: t}

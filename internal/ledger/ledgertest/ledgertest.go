@@ -304,21 +304,33 @@ func (c *Cluster) describe() string {
 // committed the epoch in force.
 func (c *Cluster) WaitRunning() {
 	c.tb.Helper()
-	c.Wait("all nodes run", func() bool {
-		for _, n := range c.Nodes {
-			r := n.Node()
-			if r == nil {
-				continue
-			}
-			st := r.Replica().Status()
-			var epoch uint64
-			r.Replica().View(func(s *control.State) { epoch = s.Epoch().Position })
-			if !st.Running || n.Kind == wire.KindExecutor && st.Committed < epoch {
-				return false
-			}
-		}
-		return true
+	c.Wait("all nodes run", c.allRun)
+}
+
+// WaitApproving is WaitRunning where a vault may need administrators, since too few executors
+// were left.
+func (c *Cluster) WaitApproving(vault int) {
+	c.tb.Helper()
+	c.Wait("all nodes run, with approvals", func() bool {
+		c.Approve(vault)
+		return c.allRun()
 	})
+}
+
+func (c *Cluster) allRun() bool {
+	for _, n := range c.Nodes {
+		r := n.Node()
+		if r == nil {
+			continue
+		}
+		st := r.Replica().Status()
+		var epoch uint64
+		r.Replica().View(func(s *control.State) { epoch = s.Epoch().Position })
+		if !st.Running || n.Kind == wire.KindExecutor && st.Committed < epoch {
+			return false
+		}
+	}
+	return true
 }
 
 // Stop stops every node.

@@ -66,10 +66,11 @@ type Session struct {
 // Session fetches a node's key.
 func (u *User) Session(i int) (*Session, error) {
 	n := u.c.Nodes[i]
-	if n.Node() == nil {
+	running := n.Node()
+	if running == nil {
 		return nil, fmt.Errorf("slot %d does not run", i)
 	}
-	s := &Session{u: u, n: n, http: n.HTTP()}
+	s := &Session{u: u, n: n, http: n.clientOf(running.Replica().Key())}
 	var k api.KeyReply
 	if err := n.call(s.http, "GET", "/api/v1/enclave_encryption_key", nil, nil, &k); err != nil {
 		return nil, err

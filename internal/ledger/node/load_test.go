@@ -3,6 +3,8 @@ package node_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"sync"
 	"testing"
 	"time"
@@ -52,11 +54,9 @@ func load(t *testing.T, c *ledgertest.Cluster, alice, bob *ledgertest.User, node
 					t.Errorf("payment %d: %v", k, err)
 					return
 				}
-				if c.Nodes[nodes[k%len(nodes)]].Node() != nil {
-					if err := c.Nodes[nodes[k%len(nodes)]].Replica().Err(); err != nil {
-						t.Errorf("payment %d: %v", k, err)
-						return
-					}
+				if n := c.Nodes[nodes[k%len(nodes)]].Node(); n != nil && n.Replica().Err() != nil {
+					t.Errorf("payment %d: %v", k, n.Replica().Err())
+					return
 				}
 				time.Sleep(time.Millisecond) // the node starts again meanwhile
 			}
@@ -97,5 +97,53 @@ func TestRotationUnderLoad(t *testing.T) {
 		if got := balance(t, bob, i, wire.ModeFresh); got != paid {
 			t.Errorf("slot %d: balance %d, wanted %d", i, got, paid)
 		}
+	}
+}
+
+// TestKills ends processes at random, one, several or all, also with the loss of their files, under
+// load: what was answered stays so, once, and all executors agree.
+func TestKills(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(3) {
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			t.Parallel()
+			rng := rand.New(rand.NewPCG(seed, 1))
+			c := ledgertest.Start(t, ledgertest.Options{Executors: 3, Vaults: 1, Window: 8})
+			alice, bob := construct(t, c), c.User()
+			stop := load(t, c, alice, bob, 0, 1, 2)
+			for range 10 {
+				switch rng.IntN(5) {
+				case 0, 1, 2:
+					i := rng.IntN(4)
+					c.Nodes[i].Kill()
+					c.Nodes[i].Start()
+					if rng.IntN(2) == 0 {
+						c.WaitApproving(3)
+					}
+				case 3:
+					c.WaitApproving(3)
+					c.Rotate(rng.IntN(3))
+				case 4:
+					c.WaitApproving(3)
+					c.Backup(rng.IntN(3))
+					c.Stop()
+					for i := range 3 {
+						if rng.IntN(3) == 0 {
+							c.Nodes[i].Lose(t)
+						}
+					}
+					for _, n := range c.Nodes {
+						n.Start()
+					}
+				}
+			}
+			c.WaitApproving(3)
+			paid := stop()
+			for i := range 3 {
+				if got := balance(t, bob, i, wire.ModeFresh); got != paid {
+					t.Errorf("slot %d: balance %d, wanted %d", i, got, paid)
+				}
+			}
+		})
 	}
 }
