@@ -61,6 +61,9 @@ func TestOneExecutor(t *testing.T) {
 	if got := balance(t, alice, 0, wire.ModeFresh); got != supply-250 {
 		t.Errorf("balance %d, wanted %d", got, supply-250)
 	}
+	if n, err := c.Client().Verify(t.Context(), c.Nodes[0].URL); err != nil || !n.Evidence.Accepted {
+		t.Errorf("the public client: %+v, %v", n, err)
+	}
 }
 
 func TestCluster(t *testing.T) {
