@@ -62,7 +62,7 @@ makes a record count is inside it, and judged by the nodes.`,
 	f.IntVar(&o.threshold, "threshold", 0, "`number` of signers that a change needs (default: more than half)")
 	o.chainFeeFlags.register(f)
 	o.flag(cmd)
-	cmd.AddCommand(newLedgerKeyCommand())
+	cmd.AddCommand(newLedgerDeployKeyCommand())
 	return cmd
 }
 
@@ -179,7 +179,7 @@ func readGenesis(file string) (wire.Genesis, wire.Policy, wire.Hash, error) {
 	return wire.Genesis{}, wire.Policy{}, wire.Hash{}, fmt.Errorf("%s: %w", file, err)
 }
 
-func newLedgerKeyCommand() *cobra.Command {
+func newLedgerDeployKeyCommand() *cobra.Command {
 	var out output
 	cmd := &cobra.Command{
 		Use:   "key FILE",
