@@ -3,8 +3,10 @@ package main
 import "github.com/spf13/cobra"
 
 func newLedgerCommand() *cobra.Command {
-	return group("ledger", "A ledger that several parties keep and nobody can read: found it, run it, use it, administer it",
+	cmd := group("ledger", "A ledger that several parties keep and nobody can read: found it, run it, use it, administer it",
 		newLedgerInitCommand(), newLedgerLogCommand(), newLedgerDevchainCommand(), newLedgerDeployCommand(),
 		newLedgerNodeCommand(), newLedgerVaultCommand(), newLedgerAdminCommand(),
 	)
+	cmd.AddCommand(ledgerClientCommands()...)
+	return cmd
 }

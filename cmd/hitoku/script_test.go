@@ -40,6 +40,7 @@ func TestMain(m *testing.M) {
 //	await FILE                   wait until a file is there
 //	makers [fail…]               start a made-up Intel and AMD; see startMakers
 //	install DIR                  put hitoku into a folder
+//	ledger                       start a ledger and set $LEDGER, $NODE1 to $NODE3 and $ROOT
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
@@ -49,7 +50,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("HOME", home)
 			e.Setenv("XDG_CACHE_HOME", filepath.Join(home, "cache"))
 			e.Setenv("XDG_CONFIG_HOME", filepath.Join(home, "config"))
-			for _, name := range []string{"HITOKU_SESSION", "HITOKU_MANAGER", "HITOKU_TOKEN", "HITOKU_PIN", "HITOKU_CA"} {
+			for _, name := range []string{"HITOKU_SESSION", "HITOKU_MANAGER", "HITOKU_TOKEN", "HITOKU_PIN", "HITOKU_CA", "HITOKU_LEDGER", "HITOKU_WALLET"} {
 				e.Setenv(name, "")
 			}
 			e.Setenv("DOCKER_CONFIG", filepath.Join(home, "docker"))
@@ -57,7 +58,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"mkimage": makeImage, "mkguest": makeGuest, "manager": startManager, "json": readJSON, "exits": exits, "await": await, "install": install,
-			"makers": startMakers(t),
+			"makers": startMakers(t), "ledger": startLedger(t),
 			"envsub": func(ts *testscript.TestScript, _ bool, args []string) {
 				text := os.Expand(ts.ReadFile(args[0]), ts.Getenv)
 				ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))

@@ -469,7 +469,7 @@ func TestPending(t *testing.T) {
 	}
 	w.nodes[0].SetEvil(clienttest.Evil{})
 	kept, err := client.ParseCommand(commands[0].Signed)
-	if err != nil || kept.Nonce != 1 || kept.Hash != commands[0].Hash {
+	if err != nil || kept.Nonce != 1 || kept.Account != w.alice.ID() || kept.Hash != commands[0].Hash {
 		t.Fatalf("%+v, %v", kept, err)
 	}
 	if out, err := c.Send(ctx(t), kept); err != nil || out[0].Err() != nil {
@@ -512,6 +512,17 @@ func TestReceipt(t *testing.T) {
 		if again, err := receipt.Verify(data, receipt.Options{Ledger: w.ID, SimulatedRoots: []*x509.Certificate{w.Root()}}); err != nil || again.Command.Nonce != uint64(i+1) {
 			t.Errorf("%+v, %v", again, err)
 		}
+	}
+	stranger, err := wallet.New(12, bytes.NewReader(make([]byte, 16)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mallory, err := stranger.Account("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := c.Receipt(ctx(t), mallory, commands[0]); err == nil || !strings.Contains(err.Error(), "cannot ask for its outcome") {
+		t.Errorf("a stranger's: %v", err)
 	}
 	for name, evil := range map[string]clienttest.Evil{
 		"other control records": {Control: func(c *wire.Control) { c.Records = c.Records[:2] }},

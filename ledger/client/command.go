@@ -31,7 +31,9 @@ type Call struct {
 type Command struct {
 	Signed []byte   // encoded SignedCommand
 	Hash   [32]byte // the command's name on the ledger
-	Nonce  uint64
+	// Account is whose command it is.
+	Account ledger.AccountID
+	Nonce   uint64
 	// ExpiresAt is the position after which it is not executed any more.
 	ExpiresAt uint64
 }
@@ -46,7 +48,7 @@ func ParseCommand(signed []byte) (Command, error) {
 	if err != nil {
 		return Command{}, err
 	}
-	return Command{signed, wire.SignedHash(signed), c.Nonce, c.ExpiresAt}, nil
+	return Command{signed, wire.SignedHash(signed), wire.AccountID(c.Scheme, c.Key), c.Nonce, c.ExpiresAt}, nil
 }
 
 // SignCommand signs one command with a number of the account, good until a position.

@@ -39,6 +39,9 @@ func (c *Client) Receipt(ctx context.Context, account Signer, command Command) (
 	if err != nil {
 		return nil, nil, err
 	}
+	if own, of := wire.AccountID(account.Scheme(), account.PublicKey()), wire.AccountID(parsed.Scheme, parsed.Key); own != of {
+		return nil, nil, fmt.Errorf("receipt: the command is of account %x; account %x cannot ask for its outcome", of, own)
+	}
 	for {
 		data, report, err := c.receipt(ctx, account, parsed.Application, command)
 		var refused *RefusedError
