@@ -638,10 +638,10 @@ func TestNothingReadable(t *testing.T) {
 		},
 		Reply: func(b []byte) []byte { seen.Write(b); return b },
 	})
-	if _, _, err := w.client(t).Do(ctx(t), w.alice, say(`{"amount":424242424242}`)); err != nil {
+	if _, _, err := w.client(t).Do(ctx(t), w.alice, client.Call{Application: "echo", Name: "announcement", Arguments: json.RawMessage(`{"amount":424242424242}`)}); err != nil {
 		t.Fatal(err)
 	}
-	for _, secret := range []string{"424242", "amount", w.alice.ID().String(), "say", "echo"} {
+	for _, secret := range []string{"424242424242", `"amount"`, "announcement", w.alice.ID().String()} {
 		if bytes.Contains(seen.Bytes(), []byte(secret)) {
 			t.Errorf("%q can be read", secret)
 		}
