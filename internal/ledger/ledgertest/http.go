@@ -26,6 +26,9 @@ func (n *Node) HTTP() *http.Client {
 func (n *Node) clientOf(key ed25519.PrivateKey) *http.Client {
 	t := &http.Transport{TLSClientConfig: member.ClientConfig(nil, member.Only(public(key)))}
 	n.c.tb.Cleanup(t.CloseIdleConnections)
+	if wrap := n.c.o.Client; wrap != nil {
+		return &http.Client{Transport: wrap(int(n.Slot), t)}
+	}
 	return &http.Client{Transport: t}
 }
 

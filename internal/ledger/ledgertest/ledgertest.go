@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -70,6 +71,14 @@ type Options struct {
 	Recorder  keys.Recorder
 	Logger    *slog.Logger // the test's log under -v
 	Now       func() time.Time
+	// Clock gives a node another clock than Now.
+	Clock func(slot int) func() time.Time
+	// Front stands before a node: it gets the address where the node listens, and returns the
+	// one that clients and other nodes call.
+	Front func(slot int, address string) string
+	// Serve wraps a node's REST layer, and Client the connections of users, both inside TLS.
+	Serve  func(slot int, h http.Handler) http.Handler
+	Client func(slot int, t http.RoundTripper) http.RoundTripper
 	// Idle leaves all nodes stopped: the test starts them.
 	Idle bool
 }
@@ -193,9 +202,12 @@ func (c *Cluster) makeNodes() {
 			c.tb.Fatal(err)
 		}
 		n.address = l.Addr().String()
-		n.URL = "https://" + n.address
 		if err := l.Close(); err != nil {
 			c.tb.Fatal(err)
+		}
+		n.URL = "https://" + n.address
+		if c.o.Front != nil {
+			n.URL = "https://" + c.o.Front(i, n.address)
 		}
 		c.Nodes = append(c.Nodes, n)
 	}

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"log/slog"
 	"net"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -105,6 +106,12 @@ func (n *Node) TryStart() error {
 		Listener: listener, Peers: map[uint16]string{}, Random: rand.Reader, Now: o.Now, Logger: n.logger(), Tick: o.Tick,
 		Timing: o.Timing, Limits: o.Limits, Retention: o.Retention, Compact: o.Compact, Requests: o.Requests, Admin: o.Admin,
 		DetailedMetrics: true, Version: "test", Recorder: o.Recorder,
+	}
+	if o.Clock != nil {
+		no.Now = o.Clock(int(n.Slot))
+	}
+	if o.Serve != nil {
+		no.Serve = func(h http.Handler) http.Handler { return o.Serve(int(n.Slot), h) }
 	}
 	if n.Kind == wire.KindExecutor {
 		apps := o.Apps

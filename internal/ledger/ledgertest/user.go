@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"time"
 
 	"hitoku.dev/internal/ledger/api"
 	"hitoku.dev/internal/ledger/keys"
@@ -118,6 +119,7 @@ func (s *Session) Send(commands ...[]byte) ([]wire.Result, error) {
 		if err != nil || !behind(out[0]) {
 			return out, err
 		}
+		time.Sleep(time.Millisecond) // the node reads on meanwhile
 	}
 }
 
@@ -147,6 +149,7 @@ func (s *Session) Ask(path string, kind, mode uint8, name string, args []byte) (
 		if err != nil || !behind(out) {
 			return out, err
 		}
+		time.Sleep(time.Millisecond)
 	}
 }
 

@@ -35,7 +35,7 @@ func (n *Node) takeBackup(w http.ResponseWriter, r *http.Request, from standing)
 	if !from.present || from.kind != wire.KindExecutor {
 		return api.Fail(http.StatusForbidden, api.CodeForbidden, "backups are taken from executors of the epoch in force")
 	}
-	long(w, n.o.Now())
+	long(w)
 	in := bufio.NewReaderSize(r.Body, 64<<10)
 	head, err := in.Peek(disk.HeadSize)
 	if err != nil {
@@ -137,7 +137,7 @@ func (n *Node) giveBackup(w http.ResponseWriter, _ *http.Request, from standing)
 		return err
 	}
 	n.o.Logger.Warn("releasing a backup", "slot", from.slot, "incarnation", fmt.Sprintf("%x", from.id[:8]), "position", s.Position, "epoch", epoch)
-	long(w, n.o.Now())
+	long(w)
 	out := bufio.NewWriterSize(w, 64<<10)
 	err = n.exporter().Export(out, epoch, snap, *s)
 	if err = errors.Join(err, out.Flush()); err != nil {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -60,6 +61,8 @@ type Options struct {
 	Requests, Admin api.Rate
 	DetailedMetrics bool
 	Version         string
+	// Serve, when set, wraps the REST layer inside TLS; for tests.
+	Serve func(http.Handler) http.Handler
 	// Recorder, when set, sees every AES-GCM encryption; for tests.
 	Recorder keys.Recorder
 }

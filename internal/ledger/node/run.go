@@ -22,8 +22,12 @@ const page = 256
 func (n *Node) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var group sync.WaitGroup
+	var handler http.Handler = n.api
+	if n.o.Serve != nil {
+		handler = n.o.Serve(handler)
+	}
 	server := &http.Server{
-		Handler: n.api, TLSConfig: member.ServerConfig(n.cert, n.acceptAny),
+		Handler: handler, TLSConfig: member.ServerConfig(n.cert, n.acceptAny),
 		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 16 << 10, ErrorLog: quiet(n.o.Logger),
 	}

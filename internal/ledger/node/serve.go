@@ -97,9 +97,10 @@ func parseFresh(b []byte) (a replica.FreshAnswer, err error) {
 	return a, nil
 }
 
-// long lets a call take as long as a state may.
-func long(w http.ResponseWriter, now time.Time) {
+// long lets a call take as long as a state may. Deadlines are by the kernel's clock, whatever the node's says.
+func long(w http.ResponseWriter) {
 	c := http.NewResponseController(w)
-	_ = c.SetReadDeadline(now.Add(stateTimeout)) // not every writer has deadlines
-	_ = c.SetWriteDeadline(now.Add(stateTimeout))
+	until := time.Now().Add(stateTimeout)
+	_ = c.SetReadDeadline(until) // not every writer has deadlines
+	_ = c.SetWriteDeadline(until)
 }

@@ -38,7 +38,7 @@ func (n *Node) giveSnapshot(w http.ResponseWriter, _ *http.Request, from standin
 	if err != nil {
 		return err
 	}
-	long(w, n.o.Now())
+	long(w)
 	n.o.Logger.Info("giving a snapshot", "slot", from.slot, "position", s.Checkpoint.Position)
 	out := bufio.NewWriterSize(w, 64<<10)
 	_, _ = out.Write(snapshotHead(s)) // Flush tells
