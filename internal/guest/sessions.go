@@ -94,9 +94,7 @@ func (s *session) Read(b []byte) (int, error) {
 
 // Write implements net.Conn.
 func (s *session) Write(b []byte) (int, error) {
-	n, err := s.Conn.Write(b)
-	if n > 0 {
-		s.moved()
-	}
-	return n, err
+	// Before, not after: who has received the bytes may count on it that they have been counted.
+	s.moved()
+	return s.Conn.Write(b)
 }
