@@ -171,9 +171,7 @@ func (s *State) clone(in *Incarnation, n uint64, ev *Event) bool {
 		if r.N == n {
 			if r.Hash != ev.Hash && in.Expelled == 0 {
 				in.Expelled, ev.Clone = ev.Position, in
-				if s.pending[in.Slot] == in.ID { // not its successor
-					delete(s.pending, in.Slot)
-				}
+				delete(s.pending, in.Slot)
 			}
 			return r.Hash != ev.Hash
 		}

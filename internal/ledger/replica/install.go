@@ -52,6 +52,9 @@ func (r *Replica) Wants() (snapshot bool, from uint64, released *Released) {
 	if r.exec.wanting == 0 {
 		r.exec.wanting = max(r.ticks, 1)
 	}
+	if r.exec.overflowed {
+		return true, r.ctl.Position(), nil
+	}
 	return true, max(r.firstEpoch().Position, r.exec.backlogFrom), r.exec.released
 }
 
@@ -78,9 +81,6 @@ func (r *Replica) Install(s Snapshot) error {
 	c := s.Checkpoint
 	if r.exec.ready {
 		return nil
-	}
-	if c.Position < r.exec.backlogFrom {
-		return fmt.Errorf("snapshot of position %d: %w", c.Position, ErrTooOld)
 	}
 	if c.Position > r.ctl.Position() {
 		return fmt.Errorf("snapshot of position %d; this node has followed to %d, ask again later", c.Position, r.ctl.Position())
@@ -147,11 +147,11 @@ func (r *Replica) Restore(s Saved) error {
 	if x.ready {
 		return nil
 	}
-	if s.Position < x.backlogFrom {
+	if x.overflowed || s.Position < x.backlogFrom {
 		return fmt.Errorf("saved state of position %d: %w", s.Position, ErrTooOld)
 	}
 	if s.Position == x.markAt && x.hasMark && x.backlogMark.Chain != s.Chain {
-		return r.halt(otherHistory(s.Position))
+		return fmt.Errorf("saved state of position %d belongs to another history", s.Position)
 	}
 	if s.Position > r.ctl.Position() {
 		return r.halt(fmt.Errorf("the log ends at position %d; this node has saved state of position %d: the log was rolled back", r.ctl.Position(), s.Position))
@@ -173,20 +173,13 @@ func (r *Replica) Restore(s Saved) error {
 		}
 	}
 	if m, ok := r.ctl.At(s.Position); ok && m.Chain != s.Chain {
-		return r.halt(otherHistory(s.Position))
+		return fmt.Errorf("saved state of position %d belongs to another history", s.Position)
 	}
 	x.forget(s.Position)
 	if err := r.vouch(s); err != nil {
 		return r.halt(err)
 	}
 	return r.resume(s.Position, s.Tree, s.Outcomes)
-}
-
-// otherHistory is why a node halts that has executed another log than it is shown now: to go on
-// without that state would undo commands that were acknowledged.
-func otherHistory(position uint64) error {
-	return fmt.Errorf("saved state of position %d belongs to another history than the log now has: the log was rolled back or forked; "+
-		"bring the log back, or empty the node's folder to give up what it had executed", position)
 }
 
 // vouch signs the checkpoint of a restored state when this incarnation was a member there, so
@@ -244,7 +237,7 @@ func (x *executor) forget(position uint64) {
 func (r *Replica) resume(position uint64, tree *state.Tree, outcomes wire.Hash) error {
 	x := &r.exec
 	x.forget(position)
-	x.ready, x.position, x.resumed, x.tree, x.outcomesRoot = true, position, position, tree, outcomes
+	x.ready, x.position, x.tree, x.outcomesRoot = true, position, tree, outcomes
 	backlog := x.backlog
 	x.backlog, x.released = nil, nil
 	for i, ev := range backlog {

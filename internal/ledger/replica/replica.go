@@ -104,8 +104,6 @@ type Replica struct {
 	out        []order.Submission
 	hpke       []privateKey
 	acking     uint64 // epoch of the ACK in flight
-	alarm      uint64 // newest epoch whose wrap did not open
-	alarming   bool   // an ALARM is in flight
 	committing commitState
 
 	// Epochs and who proposes.
@@ -113,8 +111,6 @@ type Replica struct {
 	proposal        proposalState
 	rotateNow       bool
 	proposalRemoves map[uint16]bool
-	refused         map[uint16]uint64  // JOINs whose refusal was told, by slot
-	late            map[wire.Hash]late // members whose evidence is too old
 
 	// Execution.
 	exec    executor
@@ -166,7 +162,7 @@ func New(o Options) (*Replica, error) {
 	}
 	r := &Replica{
 		o: o, ctl: ctl, changed: make(chan struct{}),
-		epochs: map[uint64]*epochKeys{}, queued: map[wire.Hash]bool{}, refused: map[uint16]uint64{}, late: map[wire.Hash]late{},
+		epochs: map[uint64]*epochKeys{}, queued: map[wire.Hash]bool{},
 	}
 	r.exec.kind = slot.Kind
 	r.exec.init(o.FilePosition)
