@@ -3,6 +3,7 @@ package ledgertest
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -61,19 +62,23 @@ func (n *Node) files(tb testing.TB) []string {
 	return names
 }
 
-// Backup has an executor give the vaults its state, and wants each to hold all that a
-// recovery needs. It returns what they hold.
+// Backup has an executor give the vaults its state, until each holds all that a recovery needs:
+// a vault that follows the log a little later takes it a little later. It returns what they hold.
 func (c *Cluster) Backup(i int) []api.Backup {
 	c.tb.Helper()
 	var out api.Backups
-	if err := c.Nodes[i].Admin("POST", "/api/v1/backup", nil, &out); err != nil {
-		c.tb.Fatal(err)
-	}
-	for _, v := range out.Vaults {
-		if !v.Complete {
-			c.tb.Fatalf("the vault in slot %d is not complete: %+v", v.Slot, v)
+	c.Wait("complete backups", func() bool {
+		at := c.Nodes[i].Replica().Status().Position
+		for _, n := range c.Started() {
+			if r := n.Replica(); n.Kind == wire.KindVault && (r == nil || !r.Status().Running || r.Status().Position < at) {
+				return false
+			}
 		}
-	}
+		if err := c.Nodes[i].Admin("POST", "/api/v1/backup", nil, &out); err != nil {
+			c.tb.Fatal(err)
+		}
+		return !slices.ContainsFunc(out.Vaults, func(v api.Backup) bool { return !v.Complete })
+	})
 	return out.Vaults
 }
 
