@@ -47,7 +47,7 @@ func (r *Replica) entered(ev *control.Event) error {
 	s, released, err := r.unwrap(ev, e, m)
 	if err != nil {
 		r.o.Log.Error("cannot open the epoch's secret", "epoch", e.Number, "reason", err)
-		r.sign(wire.TypeAlarm, e.Number, wire.Alarm{Epoch: e.Number, Slot: r.o.Slot}.Encode())
+		r.alarm = e.Number
 		return nil
 	}
 	r.epochs[e.Number] = &epochKeys{Epoch: keys.FromSecret(s, e.Number)}
@@ -74,6 +74,16 @@ func (r *Replica) unwrap(ev *control.Event, e *control.Epoch, m control.Member) 
 		return s, released, err
 	}
 	return s, nil, errors.New("no private key for the wrap")
+}
+
+// raiseAlarm tells the others that the wrap of the epoch in force does not open, until that is final.
+func (r *Replica) raiseAlarm() {
+	e := r.ctl.Epoch().Number
+	if in := r.ctl.Incarnation(r.iid); r.alarm == 0 || r.alarm != e || r.alarming || r.joining || in.Alarm != 0 {
+		return
+	}
+	r.alarming = true
+	r.sign(wire.TypeAlarm, e, wire.Alarm{Epoch: e, Slot: r.o.Slot}.Encode())
 }
 
 // acked makes the key of an own final ACK or JOIN the only one that is kept.

@@ -56,8 +56,8 @@ type executor struct {
 	outcomes      map[wire.Hash]*done
 	early         map[uint64]map[wire.Hash]wire.SignedCheckpoint // of positions not executed yet
 	backlog       []*control.Event
-	backlogFrom   uint64 // events after this position are in backlog, unless overflowed
-	overflowed    bool
+	backlogFrom   uint64 // events after this position are in backlog
+	resumed       uint64 // position of the state that was last taken from elsewhere; what is before it was not executed here
 	backlogMark   control.Mark
 	markAt        uint64
 	hasMark       bool
@@ -121,12 +121,11 @@ func (r *Replica) execute(ev *control.Event) error {
 			if ev.Position <= x.backlogFrom {
 				return nil
 			}
-			if len(x.backlog) >= r.o.Limits.Backlog {
-				x.backlog, x.overflowed = nil, true
+			if len(x.backlog) >= r.o.Limits.Backlog { // a state of this position or a later one is needed
+				x.backlog, x.backlogFrom = nil, ev.Position
+				return nil
 			}
-			if !x.overflowed {
-				x.backlog = append(x.backlog, ev)
-			}
+			x.backlog = append(x.backlog, ev)
 			return nil
 		}
 	}
@@ -136,7 +135,7 @@ func (r *Replica) execute(ev *control.Event) error {
 // lose gives the executed state up at a record that cannot be opened here. What comes after it is
 // kept, and the state at it or later must come from others.
 func (x *executor) lose(ev *control.Event) {
-	x.ready, x.overflowed, x.backlog, x.backlogFrom = false, false, nil, ev.Position
+	x.ready, x.backlog, x.backlogFrom = false, nil, ev.Position
 }
 
 // run executes one event on the executed state.

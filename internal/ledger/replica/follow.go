@@ -73,6 +73,8 @@ func (r *Replica) own(ev *control.Event) {
 	case ev.Ack != nil:
 		r.acking = 0
 		r.acked(ev.Position, ev.Ack.HPKE)
+	case ev.Alarm != nil:
+		r.alarming = false
 	}
 }
 
@@ -82,7 +84,6 @@ func (r *Replica) effective(ev *control.Event) error {
 		if err := r.entered(ev); err != nil {
 			return err
 		}
-		delete(r.proposalRemoves, 0)
 		for _, x := range ev.Core.Removes {
 			delete(r.proposalRemoves, x.Slot)
 		}
@@ -104,12 +105,14 @@ func (r *Replica) Tick() {
 		return
 	}
 	r.ticks++
+	r.raiseAlarm()
 	r.ack()
 	r.propose()
 	r.flush()
 	r.testify()
 	r.resubmit()
 	r.requests.tidy(r)
+	r.exec.tidy(r.ticks)
 }
 
 // NeedsJoin says whether the node should join: it has no place yet, or its evidence has used

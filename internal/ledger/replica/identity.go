@@ -40,6 +40,7 @@ type flight struct {
 	hash   wire.Hash
 	header wire.Header
 	items  []queued // of a DATA record
+	check  *block   // of a CHECKPOINT record
 	since  int      // tick of the last hand-over
 }
 
@@ -199,6 +200,12 @@ func (r *Replica) abandon(flights []*flight) {
 			r.proposal.notBefore = r.ticks + r.proposal.failed
 		case wire.TypeAck:
 			r.acking = 0
+		case wire.TypeAlarm:
+			r.alarming = false
+		case wire.TypeCheckpoint:
+			if f.check != nil {
+				f.check.posted = false // a quorum may depend on it
+			}
 		}
 		for _, q := range f.items {
 			if _, done := r.exec.outcomes[q.hash]; !done {

@@ -52,9 +52,6 @@ func (r *Replica) Wants() (snapshot bool, from uint64, released *Released) {
 	if r.exec.wanting == 0 {
 		r.exec.wanting = max(r.ticks, 1)
 	}
-	if r.exec.overflowed {
-		return true, r.ctl.Position(), nil
-	}
 	return true, max(r.firstEpoch().Position, r.exec.backlogFrom), r.exec.released
 }
 
@@ -81,6 +78,9 @@ func (r *Replica) Install(s Snapshot) error {
 	c := s.Checkpoint
 	if r.exec.ready {
 		return nil
+	}
+	if c.Position < r.exec.backlogFrom {
+		return fmt.Errorf("snapshot of position %d: %w", c.Position, ErrTooOld)
 	}
 	if c.Position > r.ctl.Position() {
 		return fmt.Errorf("snapshot of position %d; this node has followed to %d, ask again later", c.Position, r.ctl.Position())
@@ -147,7 +147,7 @@ func (r *Replica) Restore(s Saved) error {
 	if x.ready {
 		return nil
 	}
-	if x.overflowed || s.Position < x.backlogFrom {
+	if s.Position < x.backlogFrom {
 		return fmt.Errorf("saved state of position %d: %w", s.Position, ErrTooOld)
 	}
 	if s.Position == x.markAt && x.hasMark && x.backlogMark.Chain != s.Chain {
@@ -237,7 +237,7 @@ func (x *executor) forget(position uint64) {
 func (r *Replica) resume(position uint64, tree *state.Tree, outcomes wire.Hash) error {
 	x := &r.exec
 	x.forget(position)
-	x.ready, x.position, x.tree, x.outcomesRoot = true, position, tree, outcomes
+	x.ready, x.position, x.resumed, x.tree, x.outcomesRoot = true, position, position, tree, outcomes
 	backlog := x.backlog
 	x.backlog, x.released = nil, nil
 	for i, ev := range backlog {

@@ -61,6 +61,10 @@ func (r *Replica) Receive(from wire.Hash, checks ...wire.SignedCheckpoint) error
 		if !c.Verify(r.ctl.Ledger(), in.Key) {
 			return fmt.Errorf("slot %d: the signature of its checkpoint of position %d does not hold", in.Slot, c.Checkpoint.Position)
 		}
+		if p := c.Checkpoint.Position; p > r.ctl.Position() && !r.executorAt(p, from) {
+			// Its epoch may begin in what is not followed yet: the peer must bring it again.
+			return fmt.Errorf("checkpoint of position %d by slot %d, which is no executor at position %d yet", p, in.Slot, r.ctl.Position())
+		}
 		if err := r.witness(from, c); err != nil {
 			return r.halt(err)
 		}
@@ -72,7 +76,7 @@ func (r *Replica) Receive(from wire.Hash, checks ...wire.SignedCheckpoint) error
 func (r *Replica) witness(from wire.Hash, c wire.SignedCheckpoint) error {
 	x := &r.exec
 	p := c.Checkpoint.Position
-	if x.kind != wire.KindExecutor || from == r.iid {
+	if x.kind != wire.KindExecutor || from == r.iid || !r.executorAt(p, from) {
 		return nil
 	}
 	if b := r.blockAt(p); b != nil {
@@ -83,8 +87,8 @@ func (r *Replica) witness(from wire.Hash, c wire.SignedCheckpoint) error {
 		return nil
 	}
 	if x.ready && p <= x.position {
-		if p < x.firstKept() {
-			return nil // long past
+		if p < x.firstKept() || p <= x.resumed {
+			return nil // long past, or not executed here
 		}
 		return fmt.Errorf("incarnation %x signed a checkpoint of position %d, which is none here", from[:8], p)
 	}
@@ -95,6 +99,23 @@ func (r *Replica) witness(from wire.Hash, c wire.SignedCheckpoint) error {
 		x.early[p][from] = c
 	}
 	return nil
+}
+
+// executorAt says whether an incarnation is an executor of the epoch of a position: of the one in
+// force where the position is not followed yet. What others sign is no checkpoint: anybody with a
+// slot operator's key is a pending incarnation, and must not be able to make this node halt.
+func (r *Replica) executorAt(p uint64, id wire.Hash) bool {
+	m, ok := r.ctl.EpochAt(p).Member(id)
+	return ok && m.Kind == wire.KindExecutor
+}
+
+// tidy drops the checkpoints of positions that turned out to be none.
+func (x *executor) tidy(ticks int) {
+	for p := range x.early {
+		if ticks%64 == 0 && x.ready && p <= x.position {
+			delete(x.early, p)
+		}
+	}
 }
 
 func (x *executor) firstKept() uint64 {
@@ -115,6 +136,9 @@ func (r *Replica) blockAt(p uint64) *block {
 // compare holds a peer's checkpoint against the own one of the same position.
 func (r *Replica) compare(b *block, from wire.Hash, c wire.SignedCheckpoint) error {
 	own, other := b.check, c.Checkpoint
+	if !r.executorAt(own.Position, from) { // it was one when it was noted, before this position was followed
+		return nil
+	}
 	if own == other {
 		b.signatures[from] = c.Signature
 		return nil
@@ -210,7 +234,8 @@ func (r *Replica) testify() {
 		return
 	}
 	b.posted, x.lastPosted = true, b.check.Position
-	r.sign(wire.TypeCheckpoint, r.ctl.Epoch().Number, wire.SignedCheckpoint{Checkpoint: b.check, Signature: sig}.Encode())
+	f := r.sign(wire.TypeCheckpoint, r.ctl.Epoch().Number, wire.SignedCheckpoint{Checkpoint: b.check, Signature: sig}.Encode())
+	f.check = b
 }
 
 // Certificate is what makes a position committed, for receipts.
@@ -241,6 +266,9 @@ func (r *Replica) Certificate(position uint64) (c Certificate, ok bool) {
 	for _, b := range r.exec.blocks {
 		if b.check.Position < position {
 			continue
+		}
+		if b != first && b.partial {
+			return c, false // what lies between is not known here
 		}
 		if b != first {
 			c.After = append(c.After, b.root)

@@ -28,9 +28,6 @@ func (r *Replica) Refill(ctx context.Context, from uint64, read ReadFunc) error 
 	}
 	r.mu.Lock()
 	to := r.ctl.Position()
-	if x := &r.exec; x.overflowed && !x.ready { // what comes from now on is kept again
-		x.overflowed, x.backlog, x.backlogFrom = false, nil, to
-	}
 	r.mu.Unlock()
 	var backlog []*control.Event
 	for shadow.Position() < to {
@@ -64,7 +61,7 @@ func (r *Replica) Refill(ctx context.Context, from uint64, read ReadFunc) error 
 	if mark, ok := r.ctl.At(to); ok && mark.Chain != shadow.Chain() {
 		return r.halt(fmt.Errorf("the log gave another history up to position %d the second time: it has been forked", to))
 	}
-	if x.overflowed || x.backlogFrom > to {
+	if x.backlogFrom > to {
 		return fmt.Errorf("state of position %d: %w", from, ErrTooOld)
 	}
 	for _, ev := range x.backlog {

@@ -104,6 +104,8 @@ type Replica struct {
 	out        []order.Submission
 	hpke       []privateKey
 	acking     uint64 // epoch of the ACK in flight
+	alarm      uint64 // newest epoch whose wrap did not open
+	alarming   bool   // an ALARM is in flight
 	committing commitState
 
 	// Epochs and who proposes.

@@ -39,6 +39,7 @@ type world struct {
 	now     time.Time
 	nodes   []*node
 	seals   *sealBook
+	limits  replica.Limits
 }
 
 // node is one slot with the process that runs in it, if any.
@@ -91,6 +92,8 @@ type worldOptions struct {
 	checkpointEvery   uint32
 	suite             wire.Suite
 	anchorAge         uint64
+	evidenceAge       uint64
+	limits            replica.Limits
 }
 
 // goodEvidence is what appraise accepts here; package member judges real evidence.
@@ -135,15 +138,18 @@ func newWorld(t testing.TB, o worldOptions) *world {
 	if o.anchorAge == 0 {
 		o.anchorAge = 200
 	}
+	if o.evidenceAge == 0 {
+		o.evidenceAge = 1 << 30
+	}
 	machine, err := ledger.NewMachine(erc20.App)
 	if err != nil {
 		t.Fatal(err)
 	}
 	w := &world{
 		t: t, rng: mathrand.New(mathrand.NewPCG(o.seed, 1)), machine: machine,
-		now: time.Unix(1_800_000_000, 0), seals: &sealBook{seen: map[[32]byte][32]byte{}},
+		now: time.Unix(1_800_000_000, 0), seals: &sealBook{seen: map[[32]byte][32]byte{}}, limits: o.limits,
 	}
-	p := wire.Policy{Programs: []wire.Program{{Measurement: bytes.Repeat([]byte{7}, 32)}}, TCBStatuses: []string{"UpToDate"}, Roots: []wire.Hash{{1}}, Flags: wire.PolicySimulated, EvidenceAge: 1 << 30, Threshold: 2}
+	p := wire.Policy{Programs: []wire.Program{{Measurement: bytes.Repeat([]byte{7}, 32)}}, TCBStatuses: []string{"UpToDate"}, Roots: []wire.Hash{{1}}, Flags: wire.PolicySimulated, EvidenceAge: o.evidenceAge, Threshold: 2}
 	for range 3 {
 		w.admins = append(w.admins, newKey(t))
 	}
@@ -200,8 +206,8 @@ func (n *node) start() {
 	o := replica.Options{
 		Genesis: n.w.file, Slot: n.slot, Operator: n.w.ops[n.slot], Attester: attester{goodEvidence}, Appraise: appraise,
 		Random: rand.Reader, Now: n.w.clock, Recorder: n.w.seals.record,
-		Timing:    replica.Timing{Stagger: 3, Resubmit: 25, Checkpoint: 12, VaultWait: 20, Lonely: 15},
-		Log:       n.w.logger(n.slot),
+		Timing: replica.Timing{Stagger: 3, Resubmit: 25, Checkpoint: 12, VaultWait: 20, Lonely: 15},
+		Log:    n.w.logger(n.slot), Limits: n.w.limits,
 		FileEpoch: n.disk.epoch, FilePosition: n.disk.saved.Position,
 	}
 	if n.kind == wire.KindExecutor {
