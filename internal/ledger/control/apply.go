@@ -171,7 +171,9 @@ func (s *State) clone(in *Incarnation, n uint64, ev *Event) bool {
 		if r.N == n {
 			if r.Hash != ev.Hash && in.Expelled == 0 {
 				in.Expelled, ev.Clone = ev.Position, in
-				delete(s.pending, in.Slot)
+				if s.pending[in.Slot] == in.ID { // not its successor
+					delete(s.pending, in.Slot)
+				}
 			}
 			return r.Hash != ev.Hash
 		}

@@ -143,7 +143,7 @@ func (s *State) Check(sender *Incarnation, core wire.Core, approvals []wire.Admi
 		if a.Released != 0 && (a.Released != in.FileEpoch || a.Released > now.Number) {
 			return nil, fmt.Errorf("releases the files of epoch %d to slot %d, which asked for %d", a.Released, a.Slot, in.FileEpoch)
 		}
-		if err := s.appraise(s.Join(in), in.JoinTime, policy, core.Time); err != nil {
+		if err := s.Addable(in, policy, core.Time); err != nil {
 			return nil, fmt.Errorf("slot %d: %w", a.Slot, err)
 		}
 		members[a.Slot] = Member{Slot: a.Slot, Kind: in.Kind, Incarnation: in.ID}
@@ -155,8 +155,8 @@ func (s *State) Check(sender *Incarnation, core wire.Core, approvals []wire.Admi
 	if err := s.checkKeys(core, members, next); err != nil {
 		return nil, err
 	}
-	if _, ok := next.Member(sender.ID); !ok && now.Number == 0 {
-		return nil, fmt.Errorf("the first COMMIT does not add its sender")
+	if _, ok := next.Member(sender.ID); now.Number == 0 && (!ok || next.Executors() == 0) {
+		return nil, fmt.Errorf("the first COMMIT does not add its sender and an executor")
 	}
 	if approve {
 		message := wire.ApproveMessage(s.ledger, core.Previous, core.Epoch, core.Adds, core.Removes)
@@ -167,6 +167,32 @@ func (s *State) Check(sender *Incarnation, core wire.Core, approvals []wire.Admi
 		return nil, fmt.Errorf("%d approvals where none is needed", len(approvals))
 	}
 	return next, nil
+}
+
+// Addable says what keeps a pending incarnation from being added under a policy at time t: its slot,
+// kind and operator are not (any more) those of the policy, or its evidence is not accepted.
+func (s *State) Addable(in *Incarnation, policy wire.Policy, t uint64) error {
+	j := s.Join(in)
+	slot, ok := policy.Slot(in.Slot)
+	switch {
+	case !ok:
+		return fmt.Errorf("it is not in policy %d", policy.Version)
+	case slot.Kind != in.Kind:
+		return fmt.Errorf("it joined as kind %d, policy %d says %d", in.Kind, policy.Version, slot.Kind)
+	case !wire.VerifyEd25519(slot.Operator, wire.OperatorMessage(s.ledger, j.Slot, j.Key, j.HPKE), j.OperatorSig):
+		return fmt.Errorf("the operator of policy %d did not sign its JOIN", policy.Version)
+	}
+	return s.appraise(j, in.JoinTime, policy, t)
+}
+
+// Expendable is how many executors of the epoch in force one COMMIT may remove for other reasons than
+// a successor and administrators: a quorum stays. Else whoever shows a node a log of its own, on which
+// others say nothing until their evidence is too old, would make it a quorum by itself.
+func (s *State) Expendable() int { return s.Epoch().Executors() - s.Epoch().Quorum() }
+
+// Expends says whether a removal counts for Expendable.
+func Expends(in *Incarnation, reason uint8) bool {
+	return in.Kind == wire.KindExecutor && reason != wire.RemoveReplaced && reason != wire.RemoveByAdmins
 }
 
 // checkKeys fills next.Members in slot order and compares the keys named.
@@ -191,6 +217,7 @@ func (s *State) checkKeys(core wire.Core, members map[uint16]Member, next *Epoch
 // says whether administrators must approve.
 func (s *State) checkRemoves(core wire.Core, policy wire.Policy) (approve bool, removed map[wire.Hash]bool, err error) {
 	removed = map[wire.Hash]bool{}
+	expendable := s.Expendable()
 	added := map[uint16]bool{}
 	for _, a := range core.Adds {
 		added[a.Slot] = true
@@ -206,6 +233,15 @@ func (s *State) checkRemoves(core wire.Core, policy wire.Policy) (approve bool, 
 		}
 		if !ok || r.Position != position {
 			return false, nil, fmt.Errorf("removes slot %d for reason %d at position %d, which is not so", r.Slot, r.Reason, r.Position)
+		}
+		if r.Reason != wire.RemoveReplaced && added[r.Slot] {
+			return false, nil, fmt.Errorf("removes slot %d, to which it adds, for reason %d", r.Slot, r.Reason)
+		}
+		if Expends(in, r.Reason) {
+			expendable--
+		}
+		if expendable < 0 {
+			return false, nil, fmt.Errorf("leaves no quorum of the %d executors", s.Epoch().Executors())
 		}
 		approve = approve || r.Reason == wire.RemoveByAdmins
 		removed[r.Incarnation] = true

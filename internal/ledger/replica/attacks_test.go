@@ -183,3 +183,53 @@ func TestCheckpointBeforeItsEpoch(t *testing.T) {
 		t.Fatal("the checkpoint of the first epoch is lost")
 	}
 }
+
+// TestIdleLedgerKeepsItsMembers: nobody writes for longer than evidence may be old; then the first
+// command steps the log's time over it. Nobody is removed, whoever is slow to join again.
+func TestIdleLedgerKeepsItsMembers(t *testing.T) {
+	t.Parallel()
+	w, alice := three(t, worldOptions{evidenceAge: 1000})
+	w.now = w.now.Add(5000 * time.Second)
+	p := alice.send(w.nodes[0], alice.command("transfer", `{"recipient":"`+alice.account()+`","amount":1}`))
+	if p == nil {
+		t.Fatal("not taken")
+	}
+	for range 12 { // the host hands over nothing from node 2 for a while
+		for _, n := range w.nodes[:2] {
+			n.deliver(1 << 20)
+			n.tick()
+			n.submit(1 << 20)
+		}
+	}
+	w.settle("the command is executed", func() bool { done, _ := alice.poll(p); return done })
+	w.settle("all run", w.allRunning)
+	w.running(t, w.nodes...)
+	if n := len(w.state().Epoch().Members); n != 3 {
+		t.Fatalf("%d members", n)
+	}
+}
+
+// TestLoneForkIsNoQuorum: the host shows one node a log of its own, on which the others say nothing and
+// time goes by. It removes one of them for its old evidence and can commit nothing there.
+func TestLoneForkIsNoQuorum(t *testing.T) {
+	t.Parallel()
+	w, alice := three(t, worldOptions{evidenceAge: 1000})
+	n := w.nodes[0]
+	committed := n.r.Status().Committed
+	w.nodes[1].kill()
+	w.nodes[2].kill()
+	for range 100 {
+		w.now = w.now.Add(100 * time.Second)
+		alice.send(n, alice.command("transfer", `{"recipient":"`+alice.account()+`","amount":1}`))
+		w.append([]byte("time goes by"))
+		n.deliver(1 << 20)
+		n.tick()
+		n.submit(1 << 20)
+	}
+	if st := n.r.Status(); st.Committed != committed || st.Executed <= committed {
+		t.Fatalf("executed to %d, committed to %d, wanted %d", st.Executed, st.Committed, committed)
+	}
+	if e := w.state().Epoch(); e.Quorum() != 2 {
+		t.Fatalf("a quorum of %d among %d", e.Quorum(), len(e.Members))
+	}
+}

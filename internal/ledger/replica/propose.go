@@ -40,8 +40,11 @@ func (r *Replica) core() (core wire.Core, needed, approve bool) {
 	approve = now.Number == 0
 	adds := map[uint16]bool{}
 	for _, in := range r.ctl.Pending() {
-		if err := r.o.Appraise(r.ctl.Join(in), in.JoinTime, policy, core.Time); err != nil {
-			r.o.Log.Warn("a node that wants to join is refused", "slot", in.Slot, "reason", err)
+		if err := r.ctl.Addable(in, policy, core.Time); err != nil {
+			if r.refused[in.Slot] != in.JoinPosition {
+				r.refused[in.Slot] = in.JoinPosition
+				r.o.Log.Warn("a node that wants to join is refused", "slot", in.Slot, "reason", err)
+			}
 			continue
 		}
 		a := wire.Add{Slot: in.Slot, Incarnation: in.ID, JoinPosition: in.JoinPosition}
@@ -52,9 +55,15 @@ func (r *Replica) core() (core wire.Core, needed, approve bool) {
 		adds[in.Slot] = true
 		approve = approve || r.exec.kind == wire.KindVault && in.Kind == wire.KindExecutor
 	}
+	expendable := r.ctl.Expendable()
 	for _, m := range now.Members {
 		in := r.ctl.Incarnation(m.Incarnation)
-		if x, ok := r.removal(in, adds[m.Slot], core.Time, policy); ok {
+		x, ok := r.removal(in, adds[m.Slot], core.Time, policy)
+		if ok && control.Expends(in, x.Reason) {
+			expendable--
+			ok = expendable >= 0 // the others go only when administrators say so
+		}
+		if ok {
 			core.Removes = append(core.Removes, x)
 			approve = approve || x.Reason == wire.RemoveByAdmins
 		} else {
@@ -84,11 +93,28 @@ func (r *Replica) removal(in *control.Incarnation, replaced bool, t uint64, poli
 		return wire.Remove{Slot: in.Slot, Incarnation: in.ID, Reason: wire.RemoveByAdmins}, true
 	}
 	for _, reason := range reasons {
-		if ok, position := r.ctl.Reason(in, reason, t, policy); ok {
+		if ok, position := r.ctl.Reason(in, reason, t, policy); ok && (reason != wire.RemoveExpired || r.overdue(in)) {
 			return wire.Remove{Slot: in.Slot, Incarnation: in.ID, Reason: reason, Position: position}, true
 		}
 	}
 	return wire.Remove{}, false
+}
+
+// overdue says whether a member whose evidence is too old has had time to join again. After hours in
+// which nobody wrote, the log's time steps over the age of everybody's evidence at once.
+func (r *Replica) overdue(in *control.Incarnation) bool {
+	x := r.late[in.ID]
+	if x.join != in.JoinPosition {
+		x = late{in.JoinPosition, r.ticks}
+		r.late[in.ID] = x
+	}
+	return r.ticks-x.since >= r.o.Timing.VaultWait
+}
+
+// late is since which tick the evidence of a JOIN is known to be too old.
+type late struct {
+	join  uint64
+	since int
 }
 
 // propose commits when it is this node's turn.
@@ -105,7 +131,7 @@ func (r *Replica) propose() {
 		r.proposal = proposalState{}
 		return
 	}
-	if now.Number == 0 && !slices.ContainsFunc(core.Adds, func(a wire.Add) bool { return a.Incarnation == r.iid }) {
+	if now.Number == 0 && (!slices.ContainsFunc(core.Adds, func(a wire.Add) bool { return a.Incarnation == r.iid }) || !r.addsExecutor(core)) {
 		return
 	}
 	if r.proposal.since == 0 {
@@ -128,6 +154,12 @@ func (r *Replica) propose() {
 	if err := r.commit(core, approvals); err != nil {
 		r.o.Log.Warn("cannot make the COMMIT", "epoch", core.Epoch, "reason", err)
 	}
+}
+
+// addsExecutor says whether an executor is among those that a core adds: the first epoch needs one,
+// since nobody has state after it but from another.
+func (r *Replica) addsExecutor(core wire.Core) bool {
+	return slices.ContainsFunc(core.Adds, func(a wire.Add) bool { return r.ctl.Incarnation(a.Incarnation).Kind == wire.KindExecutor })
 }
 
 // patience is how many ticks this node lets others commit first.
@@ -193,7 +225,7 @@ func (r *Replica) Proposal() (Proposal, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	core, needed, approve := r.core()
-	if !needed || !approve || r.joined == 0 {
+	if !needed || !approve || r.joined == 0 || core.Epoch == 1 && !r.addsExecutor(core) {
 		return Proposal{}, false
 	}
 	policy := r.ctl.Policy(r.ctl.Position() + 1)

@@ -113,6 +113,8 @@ type Replica struct {
 	proposal        proposalState
 	rotateNow       bool
 	proposalRemoves map[uint16]bool
+	refused         map[uint16]uint64  // JOINs whose refusal was told, by slot
+	late            map[wire.Hash]late // members whose evidence is too old
 
 	// Execution.
 	exec    executor
@@ -164,7 +166,7 @@ func New(o Options) (*Replica, error) {
 	}
 	r := &Replica{
 		o: o, ctl: ctl, changed: make(chan struct{}),
-		epochs: map[uint64]*epochKeys{}, queued: map[wire.Hash]bool{},
+		epochs: map[uint64]*epochKeys{}, queued: map[wire.Hash]bool{}, refused: map[uint16]uint64{}, late: map[wire.Hash]late{},
 	}
 	r.exec.kind = slot.Kind
 	r.exec.init(o.FilePosition)
