@@ -80,6 +80,9 @@ func (v *vault) keep(ctx context.Context, signed bool) bool {
 		if err == nil {
 			break
 		}
+		if errors.Is(err, replica.ErrHalted) {
+			return false
+		}
 		v.n.o.Logger.Error("the vault's identity cannot be stored; handing nothing over until it is", "reason", err)
 		if retry.wait(ctx); ctx.Err() != nil {
 			return false
@@ -93,7 +96,10 @@ func (v *vault) keep(ctx context.Context, signed bool) bool {
 }
 
 func (v *vault) store() error {
-	id := v.n.r.Keep()
+	id, err := v.n.r.Keep()
+	if err != nil {
+		return err
+	}
 	k := keptIdentity{Seed: id.Key.Seed(), N: id.N, Epochs: id.Epochs, Records: id.Records}
 	for _, h := range id.HPKE {
 		k.Suite = h.Suite()

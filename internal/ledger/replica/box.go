@@ -71,7 +71,7 @@ func (r *Replica) SubmitBox(q keys.BoxRequest, claimed *[20]byte) (id wire.Hash,
 	if len(s.keys) == 0 { // the ticket lives as long as the newest request key
 		return id, false, ErrRequestKey
 	}
-	if len(s.tickets) >= r.o.Limits.Tickets || len(r.queue) >= r.o.Limits.Queue {
+	if len(r.queue) >= r.o.Limits.Queue {
 		return id, false, ErrBusy
 	}
 	c, sealer, err := r.box.key.Open(q)
@@ -81,16 +81,18 @@ func (r *Replica) SubmitBox(q keys.BoxRequest, claimed *[20]byte) (id wire.Hash,
 	if len(c.Arguments) == 0 {
 		c.Arguments = []byte("{}")
 	}
-	k := &s.keys[len(s.keys)-1]
-	k.tickets = append(k.tickets, id)
-	t := &ticket{box: sealer, results: make([]wire.Result, 1)}
+	if !s.room(r.o.Limits.Tickets) {
+		sealer.Erase()
+		return id, false, ErrBusy
+	}
+	t := &ticket{key: s.keys[len(s.keys)-1].id, box: sealer, results: make([]wire.Result, 1)}
 	s.tickets[id] = t
 	if claimed != nil && *claimed != c.Account {
 		t.results[0] = refused(wire.StatusRejected, ledger.CodeBadSignature)
 	} else {
-		r.admit(t, 0, c.Signed(r.ctl.Ledger(), r.box.app, r.ctl.Position()+r.ctl.Genesis().AnchorAge).Encode())
+		r.admit(id, t, 0, c.Signed(r.ctl.Ledger(), r.box.app, r.ctl.Position()+r.ctl.Genesis().AnchorAge).Encode())
 	}
-	r.finish(t)
+	r.finish(id, t)
 	return id, t.reply != nil, nil
 }
 

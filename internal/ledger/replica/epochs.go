@@ -42,7 +42,7 @@ func (r *Replica) entered(ev *control.Event) error {
 	if r.epochs[e.Number] != nil { // a vault that followed from the start knows it already
 		return nil
 	}
-	if r.o.Identity != nil && slices.ContainsFunc(r.o.Identity.Epochs, func(k keys.Epoch) bool { return k.Number > e.Number }) {
+	if r.keptTo > e.Number {
 		return nil // or had it once, longer ago than it retains
 	}
 	s, released, err := r.unwrap(ev, e, m)
@@ -122,14 +122,14 @@ func (r *Replica) ack() {
 func (r *Replica) erase() {
 	p, now := r.ctl.Position(), r.ctl.Epoch()
 	for n, e := range r.epochs {
-		if e.endsAt == 0 || n >= now.Number {
-			continue
-		}
 		if r.exec.kind == wire.KindVault {
 			if n+r.o.Retention < now.Number {
 				e.Erase()
 				delete(r.epochs, n)
 			}
+			continue
+		}
+		if e.endsAt == 0 || n >= now.Number {
 			continue
 		}
 		if p >= e.endsAt && !r.exec.behind(e.endsAt) {

@@ -75,6 +75,18 @@ type Released struct {
 	Tail  []keys.Epoch
 }
 
+// release erases what a COMMIT gave for the own files.
+func (x *executor) release() {
+	if x.released == nil {
+		return
+	}
+	keys.Erase(x.released.Snap[:])
+	for i := range x.released.Tail {
+		x.released.Tail[i].Erase()
+	}
+	x.released = nil
+}
+
 // Persist is a step of the executed state that may be written, sealed, to disk.
 type Persist struct {
 	Position uint64

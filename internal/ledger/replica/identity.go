@@ -46,9 +46,10 @@ type flight struct {
 
 func (r *Replica) identify() error {
 	if r.o.Identity != nil {
-		r.id = *r.o.Identity
+		r.id, r.kept = *r.o.Identity, true
 		for _, e := range r.id.Epochs {
 			r.epochs[e.Number] = &epochKeys{Epoch: e}
+			r.keptTo = max(r.keptTo, e.Number)
 		}
 	} else {
 		_, sk, err := ed25519.GenerateKey(r.o.Random)
@@ -64,13 +65,15 @@ func (r *Replica) identify() error {
 	for _, k := range r.id.HPKE {
 		r.hpke = append(r.hpke, privateKey{key: k})
 	}
+	kept := r.id.Records
+	r.o.Identity, r.id = nil, Identity{Key: r.id.Key, N: r.id.N} // keys live in one place, and are erased there
 	r.iid = wire.IncarnationID([32]byte(r.id.Key.Public().(ed25519.PublicKey)))
 	if in := r.ctl.Incarnation(r.iid); in != nil {
 		r.joined, r.prevOwn = in.JoinPosition, in.LastHash
 		r.id.N = max(r.id.N, in.LastN+1)
 		r.acked(in.HPKE.Position, in.HPKE.Key)
 	}
-	for _, b := range r.id.Records {
+	for _, b := range kept {
 		rec, err := wire.ParseRecord(b)
 		if err != nil {
 			return fmt.Errorf("kept record: %w", err)
@@ -89,10 +92,14 @@ func (r *Replica) identify() error {
 }
 
 // Keep returns what a vault must have stored, sealed, before it submits what Outgoing gave:
-// a record number that was used twice would expel it.
-func (r *Replica) Keep() Identity {
+// a record number that was used twice would expel it. On a node that has halted it is an error
+// (ErrHalted): the keys are erased there, and what was stored before must stay.
+func (r *Replica) Keep() (Identity, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.halted != nil {
+		return Identity{}, r.halted
+	}
 	id := Identity{Key: r.id.Key, N: r.id.N}
 	for _, k := range r.hpke {
 		id.HPKE = append(id.HPKE, k.key)
@@ -104,7 +111,7 @@ func (r *Replica) Keep() Identity {
 	for _, f := range r.flights {
 		id.Records = append(id.Records, f.record)
 	}
-	return id
+	return id, nil
 }
 
 // Key is the incarnation's Ed25519 key; the node's TLS certificate carries its public half.
@@ -241,7 +248,7 @@ func (r *Replica) Join(ctx context.Context) error {
 	h := r.header(wire.TypeJoin, r.ctl.Epoch().Number)
 	policy := r.ctl.Policy(r.ctl.Position() + 1)
 	key := r.hpke[len(r.hpke)-1].key
-	if r.joined != 0 && r.o.Identity == nil {
+	if r.joined != 0 && !r.kept {
 		var err error
 		if key, err = keys.NewHPKE(r.ctl.Genesis().Suite, r.o.Random); err != nil {
 			defer r.mu.Unlock()

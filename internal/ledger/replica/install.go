@@ -239,7 +239,8 @@ func (r *Replica) resume(position uint64, tree *state.Tree, outcomes wire.Hash) 
 	x.forget(position)
 	x.ready, x.position, x.resumed, x.tree, x.outcomesRoot = true, position, position, tree, outcomes
 	backlog := x.backlog
-	x.backlog, x.released = nil, nil
+	x.backlog = nil
+	x.release()
 	for i, ev := range backlog {
 		if ev.Position <= position {
 			continue

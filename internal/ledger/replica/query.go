@@ -30,6 +30,7 @@ func (r *Replica) Query(ctx context.Context, raw []byte, fresh FreshFunc) ([]byt
 		r.mu.Unlock()
 		return nil, err
 	}
+	defer sealer.Erase()
 	result := refused(wire.StatusRefused, r.floor(p))
 	var q wire.Query
 	if result.Outcome.Code == 0 {
@@ -210,6 +211,7 @@ type stream struct {
 	key    []byte
 	first  uint64 // number of notices[0]
 	sealed [][]byte
+	used   int // tick at which it was last asked for, or made
 }
 
 const (
@@ -226,7 +228,7 @@ func (n *notifications) init() {
 func (n *notifications) register(r *Replica, app string, account ledger.AccountID, key []byte) (id [16]byte, err error) {
 	k := noteKey{app, account}
 	if len(n.streams) >= maxStreams {
-		return id, ErrBusy
+		n.forget()
 	}
 	if _, err := io.ReadFull(r.o.Random, id[:]); err != nil {
 		return id, err
@@ -235,10 +237,26 @@ func (n *notifications) register(r *Replica, app string, account ledger.AccountI
 		delete(n.streams, old[0].id)
 		n.by[k] = old[1:]
 	}
-	s := &stream{id: id, of: k, key: key}
+	s := &stream{id: id, of: k, key: key, used: r.ticks}
 	n.streams[id] = s
 	n.by[k] = append(n.by[k], s)
 	return id, nil
+}
+
+// forget drops the stream that nobody has asked for the longest: one that somebody listens to is
+// asked for all the time.
+func (n *notifications) forget() {
+	var oldest *stream
+	for _, s := range n.streams {
+		if oldest == nil || s.used < oldest.used {
+			oldest = s
+		}
+	}
+	delete(n.streams, oldest.id)
+	left := slices.DeleteFunc(n.by[oldest.of], func(s *stream) bool { return s == oldest })
+	if n.by[oldest.of] = left; len(left) == 0 {
+		delete(n.by, oldest.of)
+	}
 }
 
 // publish seals a committed command's events to those who registered.
@@ -266,6 +284,7 @@ func (r *Replica) Notices(id [16]byte, from uint64) (sealed [][]byte, next uint6
 	if s == nil {
 		return nil, 0, false
 	}
+	s.used = r.ticks
 	next = s.first + uint64(len(s.sealed))
 	if from >= next {
 		return nil, next, true

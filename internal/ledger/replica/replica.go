@@ -104,6 +104,8 @@ type Replica struct {
 	out        []order.Submission
 	hpke       []privateKey
 	acking     uint64 // epoch of the ACK in flight
+	kept       bool   // the incarnation is one from before
+	keptTo     uint64 // newest epoch whose keys came with it
 	alarm      uint64 // newest epoch whose wrap did not open
 	alarming   bool   // an ALARM is in flight
 	committing commitState
@@ -192,6 +194,15 @@ func (r *Replica) halt(err error) error {
 		for _, e := range r.epochs {
 			e.Erase()
 		}
+		for _, k := range r.hpke {
+			k.key.Erase()
+		}
+		r.requests.erase()
+		if r.box.key != nil {
+			r.box.key.Erase()
+		}
+		r.exec.release()
+		r.exec.backlog = nil
 		r.wake()
 	}
 	return r.halted

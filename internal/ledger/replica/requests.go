@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"hitoku.dev/internal/ledger/keys"
@@ -35,6 +36,9 @@ type requestState struct {
 	byEnc   map[wire.Hash]wire.Hash // hash of enc → hash of the request
 	waiters map[wire.Hash][]waiter  // by command
 	qids    map[[16]byte]uint64     // used, until
+	// answered are the tickets whose replies are ready, oldest first. When there are too many
+	// tickets these give way: whoever asks again is answered again.
+	answered []wire.Hash
 }
 
 // requestKey is a key that clients seal to.
@@ -42,12 +46,13 @@ type requestKey struct {
 	key      *keys.HPKEKey
 	id       wire.Hash
 	notAfter uint64
-	tickets  []wire.Hash
-	encs     []wire.Hash
 }
 
 // ticket is a request for commands.
 type ticket struct {
+	key     wire.Hash // id of the request key that it lives as long as
+	enc     wire.Hash // hash of enc; zero of one in Anonify's form
+	waits   []wire.Hash
 	sealer  *keys.ReplySealer
 	box     *keys.BoxReplySealer // instead of sealer, of one in Anonify's form
 	bucket  uint32
@@ -57,8 +62,9 @@ type ticket struct {
 }
 
 type waiter struct {
-	t *ticket
-	i int
+	id wire.Hash
+	t  *ticket
+	i  int
 }
 
 func (s *requestState) init() {
@@ -76,12 +82,12 @@ func (s *requestState) tidy(r *Replica) {
 	now := uint64(r.o.Now().Unix())
 	for len(s.keys) > 0 && s.keys[0].notAfter+maxQueryAge < now {
 		k := s.keys[0]
-		for _, id := range k.tickets {
-			delete(s.tickets, id)
+		for id, t := range s.tickets {
+			if t.key == k.id {
+				s.drop(id)
+			}
 		}
-		for _, h := range k.encs {
-			delete(s.byEnc, h)
-		}
+		s.answered = slices.DeleteFunc(s.answered, func(id wire.Hash) bool { return s.tickets[id] == nil })
 		k.key.Erase()
 		s.keys = s.keys[1:]
 	}
@@ -89,6 +95,52 @@ func (s *requestState) tidy(r *Replica) {
 		if until < now {
 			delete(s.qids, q)
 		}
+	}
+}
+
+// room makes room for one more ticket, and says whether there is any.
+func (s *requestState) room(limit int) bool {
+	for len(s.tickets) >= limit && len(s.answered) > 0 {
+		s.drop(s.answered[0])
+		s.answered = s.answered[1:]
+	}
+	return len(s.tickets) < limit
+}
+
+// drop forgets a ticket.
+func (s *requestState) drop(id wire.Hash) {
+	t := s.tickets[id]
+	if t == nil {
+		return
+	}
+	for _, h := range t.waits {
+		left := slices.DeleteFunc(s.waiters[h], func(w waiter) bool { return w.t == t })
+		if s.waiters[h] = left; len(left) == 0 {
+			delete(s.waiters, h)
+		}
+	}
+	t.erase()
+	delete(s.byEnc, t.enc)
+	delete(s.tickets, id)
+}
+
+// erase erases what the reply is sealed with.
+func (t *ticket) erase() {
+	if t.sealer != nil {
+		t.sealer.Erase()
+	}
+	if t.box != nil {
+		t.box.Erase()
+	}
+}
+
+// erase erases all keys to which requests were sealed, and what replies would be sealed with.
+func (s *requestState) erase() {
+	for i := range s.keys {
+		s.keys[i].key.Erase()
+	}
+	for _, t := range s.tickets {
+		t.erase()
 	}
 }
 
@@ -176,7 +228,7 @@ func (r *Replica) Submit(raw []byte) (id wire.Hash, ready bool, err error) {
 	if t := r.requests.tickets[id]; t != nil {
 		return id, t.reply != nil, nil
 	}
-	if len(r.requests.tickets) >= r.o.Limits.Tickets || len(r.queue) >= r.o.Limits.Queue {
+	if len(r.queue) >= r.o.Limits.Queue {
 		return id, false, ErrBusy
 	}
 	k, q, p, sealer, err := r.unseal(raw, wire.RequestCommands)
@@ -187,19 +239,22 @@ func (r *Replica) Submit(raw []byte) (id wire.Hash, ready bool, err error) {
 	if _, ok := r.requests.byEnc[enc]; ok {
 		return id, false, fmt.Errorf("%w: its encapsulated key was used by another request", ErrRequest)
 	}
-	k.encs, k.tickets = append(k.encs, enc), append(k.tickets, id)
+	if !r.requests.room(r.o.Limits.Tickets) {
+		sealer.Erase()
+		return id, false, ErrBusy
+	}
 	r.requests.byEnc[enc] = id
-	t := &ticket{sealer: sealer, bucket: p.ReplyBucket, results: make([]wire.Result, len(p.Items))}
+	t := &ticket{key: k.id, enc: enc, sealer: sealer, bucket: p.ReplyBucket, results: make([]wire.Result, len(p.Items))}
 	r.requests.tickets[id] = t
 	code := r.floor(p)
 	for i, item := range p.Items {
 		if code != 0 {
 			t.results[i] = refused(wire.StatusRejected, code)
 		} else {
-			r.admit(t, i, item)
+			r.admit(id, t, i, item)
 		}
 	}
-	r.finish(t)
+	r.finish(id, t)
 	return id, t.reply != nil, nil
 }
 
@@ -209,7 +264,7 @@ func refused(status uint8, code uint16) wire.Result {
 
 // admit looks at one command before it is ordered: what can never succeed is rejected, what was
 // executed already is answered, the rest waits.
-func (r *Replica) admit(t *ticket, i int, item []byte) {
+func (r *Replica) admit(id wire.Hash, t *ticket, i int, item []byte) {
 	s, err := wire.ParseSigned(item)
 	var c wire.Command
 	if err == nil {
@@ -240,14 +295,15 @@ func (r *Replica) admit(t *ticket, i int, item []byte) {
 		return
 	}
 	t.waiting++
-	r.requests.waiters[h] = append(r.requests.waiters[h], waiter{t, i})
+	t.waits = append(t.waits, h)
+	r.requests.waiters[h] = append(r.requests.waiters[h], waiter{id, t, i})
 	if r.exec.outcomes[h] == nil {
 		r.enqueue(queued{item, h})
 	}
 }
 
 // finish seals the reply when nothing waits.
-func (r *Replica) finish(t *ticket) {
+func (r *Replica) finish(id wire.Hash, t *ticket) {
 	if t.waiting > 0 || t.reply != nil {
 		return
 	}
@@ -263,7 +319,9 @@ func (r *Replica) finish(t *ticket) {
 		r.o.Log.Error("cannot seal a reply", "reason", err)
 		return
 	}
-	t.reply, t.results = reply, nil
+	t.reply, t.results, t.waits = reply, nil, nil
+	t.erase()
+	r.requests.answered = append(r.requests.answered, id)
 }
 
 // seal seals a reply; results that do not fit into the bucket give way to code too_large.
@@ -272,6 +330,9 @@ func (r *Replica) seal(s *keys.ReplySealer, body wire.ReplyBody, bucket uint32) 
 		for i := range body.Results {
 			x := &body.Results[i]
 			*x = wire.Result{Status: x.Status, Outcome: wire.Outcome{Code: ledger.CodeTooLarge}, Position: x.Position, Index: x.Index}
+		}
+		if len(body.Encode())+4 > int(bucket) { // not even that fits
+			body.Results = body.Results[:1]
 		}
 	}
 	reply, err := s.Seal(body, bucket, r.o.Random, r.o.Recorder)
@@ -299,7 +360,7 @@ func (r *Replica) release(b *block) {
 			for _, w := range r.requests.waiters[h] {
 				w.t.results[w.i] = r.resultIn(b, d)
 				w.t.waiting--
-				r.finish(w.t)
+				r.finish(w.id, w.t)
 			}
 			delete(r.requests.waiters, h)
 		}

@@ -278,8 +278,9 @@ func (n *node) tick() {
 	n.acquire()
 	n.r.Tick()
 	if n.kind == wire.KindVault {
-		id := n.r.Keep()
-		n.vault = &id
+		if id, err := n.r.Keep(); err == nil {
+			n.vault = &id
+		}
 	}
 	n.queue = append(n.queue, n.r.Outgoing()...)
 }
