@@ -96,7 +96,7 @@ func newHost(t *testing.T, seed uint64) *host {
 		logger = slog.New(slog.DiscardHandler)
 	}
 	h.c = ledgertest.Start(t, ledgertest.Options{
-		Logger: logger,
+		Logger:    logger,
 		Executors: executors, Vaults: 1, Window: 2 + seed%12, CheckpointEvery: uint32(4 + seed%30), Compact: 16 << 10,
 		Timing: replica.Timing{Stagger: 20, Resubmit: 100, Checkpoint: 50, VaultWait: 100, Lonely: 100},
 		FS:     func(slot int, _ disk.FS) disk.FS { return h.machines[slot].folder() },

@@ -151,7 +151,7 @@ func (r *Replica) Restore(s Saved) error {
 		return fmt.Errorf("saved state of position %d: %w", s.Position, ErrTooOld)
 	}
 	if s.Position == x.markAt && x.hasMark && x.backlogMark.Chain != s.Chain {
-		return fmt.Errorf("saved state of position %d belongs to another history", s.Position)
+		return r.halt(otherHistory(s.Position))
 	}
 	if s.Position > r.ctl.Position() {
 		return r.halt(fmt.Errorf("the log ends at position %d; this node has saved state of position %d: the log was rolled back", r.ctl.Position(), s.Position))
@@ -173,13 +173,20 @@ func (r *Replica) Restore(s Saved) error {
 		}
 	}
 	if m, ok := r.ctl.At(s.Position); ok && m.Chain != s.Chain {
-		return fmt.Errorf("saved state of position %d belongs to another history", s.Position)
+		return r.halt(otherHistory(s.Position))
 	}
 	x.forget(s.Position)
 	if err := r.vouch(s); err != nil {
 		return r.halt(err)
 	}
 	return r.resume(s.Position, s.Tree, s.Outcomes)
+}
+
+// otherHistory is why a node halts that has executed another log than it is shown now: to go on
+// without that state would undo commands that were acknowledged.
+func otherHistory(position uint64) error {
+	return fmt.Errorf("saved state of position %d belongs to another history than the log now has: the log was rolled back or forked; "+
+		"bring the log back, or empty the node's folder to give up what it had executed", position)
 }
 
 // vouch signs the checkpoint of a restored state when this incarnation was a member there, so
