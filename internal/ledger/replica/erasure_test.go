@@ -105,7 +105,9 @@ func secrets(r *replica.Replica) map[string][]byte {
 	}
 	for _, key := range field(v, "requests", "tickets").MapKeys() {
 		if t := field(v, "requests", "tickets").MapIndex(key); !field(t, "sealer").IsNil() {
-			out["reply"] = secretBytes(field(t, "sealer", "keys", "x"))
+			if x := secretBytes(field(t, "sealer", "keys", "x")); !bytes.Equal(x, make([]byte, len(x))) { // of one not answered yet
+				out["reply"] = x
+			}
 		}
 	}
 	maps.DeleteFunc(out, func(_ string, s []byte) bool { return bytes.Equal(s, make([]byte, len(s))) }) // erased already
