@@ -126,6 +126,9 @@ func (r *Replica) propose() {
 	if now.Number > 0 && !r.memberNow() {
 		return
 	}
+	if now.Number > 0 && r.exec.kind == wire.KindExecutor && !r.exec.ready {
+		return // it could release nothing to those who come back: that is for who has the keys since
+	}
 	core, needed, approve := r.core()
 	if !needed {
 		r.proposal = proposalState{}
