@@ -1,6 +1,8 @@
 package replica
 
 import (
+	"slices"
+
 	"hitoku.dev/internal/ledger/keys"
 	"hitoku.dev/internal/ledger/wire"
 )
@@ -54,6 +56,9 @@ func (r *Replica) flush() {
 			r.queue = r.queue[1:]
 			continue
 		}
+		if n == len(r.queue) && r.filling() {
+			return // what waits fills a record with what comes meanwhile, at no cost in time: others are before it
+		}
 		items := r.queue[:n:n]
 		r.queue = r.queue[n:]
 		batch := make([][]byte, n)
@@ -70,6 +75,12 @@ func (r *Replica) flush() {
 			return
 		}
 		f := r.launch(h, d.Encode())
-		f.items = items
+		f.items, f.full = items, len(r.queue) > 0
 	}
+}
+
+// filling says whether a record that had no room for more is on its way: then commands come
+// faster than the log takes them, and a record that is not full costs the log what a full one does.
+func (r *Replica) filling() bool {
+	return slices.ContainsFunc(r.flights, func(f *flight) bool { return f.full })
 }

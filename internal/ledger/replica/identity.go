@@ -40,6 +40,7 @@ type flight struct {
 	hash   wire.Hash
 	header wire.Header
 	items  []queued // of a DATA record
+	full   bool     // it had no room for what came next
 	check  *block   // of a CHECKPOINT record
 	since  int      // tick of the last hand-over
 }
