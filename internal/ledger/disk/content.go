@@ -126,48 +126,46 @@ func readChanges(r io.Reader, s *Saved) (*Saved, error) {
 	if err := in.point(out); err != nil {
 		return nil, err
 	}
+	tag, err := in.tag()
+	if err == nil && tag == itemControl {
+		if out.Control, err = in.control(); err == nil {
+			tag, err = in.tag()
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	// A tree of the cells that were set, in linear time, goes over what is left of the one before.
 	tx := s.Tree.Begin()
 	var n uint64
-	for first := true; ; first = false {
-		tag, err := in.tag()
-		if err != nil {
-			return nil, err
-		}
-		switch {
-		case tag == itemControl && first:
-			out.Control, err = in.control()
-		case tag == itemSet:
-			err = readSet(in, tx)
+	var fault error
+	set, err := state.Build(func(yield func(key, value []byte) bool) {
+		for ; fault == nil && (tag == itemSet || tag == itemDelete); tag, fault = in.tag() {
+			var key, value []byte
+			if key, fault = in.cellKey(); fault != nil {
+				return
+			}
 			n++
-		case tag == itemDelete:
-			var key []byte
-			if key, err = in.cellKey(); err == nil {
+			if tag == itemDelete {
 				tx.Delete(key)
+				continue
 			}
-			n++
-		case tag == itemEnd:
-			if err := in.end(n); err != nil {
-				return nil, err
+			if value, fault = in.cellValue(); fault != nil || !yield(key, value) {
+				return
 			}
-			out.Tree = tx.Commit()
-			return out, nil
-		default:
-			err = tampered("item %d among changes", tag)
 		}
-		if err != nil {
-			return nil, err
-		}
+	})
+	switch {
+	case fault != nil:
+		return nil, fault
+	case err != nil:
+		return nil, tampered("%v", err)
+	case tag != itemEnd:
+		return nil, tampered("item %d among changes", tag)
 	}
-}
-
-func readSet(in *itemReader, tx *state.Tx) error {
-	key, err := in.cellKey()
-	if err != nil {
-		return err
+	if err := in.end(n); err != nil {
+		return nil, err
 	}
-	value, err := in.cellValue()
-	if err != nil {
-		return err
-	}
-	return tx.Set(key, value)
+	out.Tree = tx.Commit().Merge(set)
+	return out, nil
 }
