@@ -6,7 +6,7 @@ GOENV := CGO_ENABLED=0 GOAMD64=v1 GOFLAGS=
 # The guest and the ledger's node are measured: they must come out the same from every checkout: no paths, no version stamp, no build id.
 GUESTFLAGS := -trimpath -buildvcs=false -ldflags "-s -w -buildid="
 
-.PHONY: help build demo demo-ledger test test-all test-fast test-evidence bench bench-attest fuzz lint tidy-check guest-check clean tools
+.PHONY: help build demo demo-ledger test test-all test-fast test-evidence bench bench-attest bench-ledger fuzz lint tidy-check guest-check clean tools
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -55,6 +55,9 @@ test-evidence: tools ## the verifier against real hardware's evidence in ../shar
 
 bench-attest: tools ## the verifiers of attest/ beside their peers in Go, on real evidence
 	@cd bench && go run .
+
+bench-ledger: tools ## the ledger beside what it is compared with, as ratios within one run (about six minutes)
+	@./test/benchledger/run.sh
 
 bench: build ## benchmarks, each as a ratio within one run
 	@./test/bench/run.sh
