@@ -12,8 +12,10 @@ import (
 	"time"
 
 	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/common/hexutil"
 	"github.com/ethereum/go-ethereum/core"
 	"github.com/ethereum/go-ethereum/core/rawdb"
+	"github.com/ethereum/go-ethereum/core/types"
 	"github.com/ethereum/go-ethereum/eth"
 	"github.com/ethereum/go-ethereum/eth/catalyst"
 	"github.com/ethereum/go-ethereum/eth/ethconfig"
@@ -85,6 +87,8 @@ func (c *chain) assemble(o options, genesis *core.Genesis) error {
 		return err
 	}
 	apis := []rpc.API{{Namespace: "eth", Service: filters.NewFilterAPI(filters.NewFilterSystem(c.eth.APIBackend, filters.Config{}))}}
+	// Of two methods with one name the later registered serves.
+	apis = append(apis, rpc.API{Namespace: "eth", Service: &sender{c}})
 	if o.admin {
 		apis = append(apis, rpc.API{Namespace: "dev", Service: &admin{c}})
 	}
@@ -115,8 +119,11 @@ func (c *chain) produce(ctx context.Context) error {
 	txs := make(chan core.NewTxsEvent, 64)
 	sub := c.eth.TxPool().SubscribeTransactions(txs, true)
 	defer sub.Unsubscribe()
+	looks := 0
 	for {
-		if pending, _ := c.eth.TxPool().Stats(); pending > 0 {
+		// A block makes the pool look again at those that wait for an earlier one.
+		pending, waiting := c.eth.TxPool().Stats()
+		if looks++; pending > 0 || waiting > 0 && looks%5 == 0 {
 			c.mine(1)
 		}
 		select {
@@ -143,6 +150,24 @@ func (c *chain) close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return errors.Join(c.beacon.Stop(), c.stack.Close())
+}
+
+// sender takes transactions while no block is made. With blocks made at once for each transaction, ones
+// that come while the pool takes a block up have been seen to be known to it and never mined.
+type sender struct{ c *chain }
+
+// SendRawTransaction is eth_sendRawTransaction.
+func (s *sender) SendRawTransaction(ctx context.Context, raw hexutil.Bytes) (common.Hash, error) {
+	tx := new(types.Transaction)
+	if err := tx.UnmarshalBinary(raw); err != nil {
+		return common.Hash{}, err
+	}
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	if err := s.c.eth.TxPool().Sync(); err != nil {
+		return common.Hash{}, err
+	}
+	return tx.Hash(), s.c.eth.APIBackend.SendTx(ctx, tx)
 }
 
 // admin is the JSON-RPC name space "dev".
