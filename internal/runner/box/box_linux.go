@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -90,6 +91,9 @@ type dialed struct {
 	err  error
 }
 
+// startGrace is how long a start that was called off may take to tell that it has happened.
+const startGrace = time.Second
+
 // Start starts a container. It returns once the program has been executed.
 func Start(ctx context.Context, c Config) (*Box, error) {
 	if len(c.Args) == 0 {
@@ -108,7 +112,13 @@ func Start(ctx context.Context, c Config) (*Box, error) {
 	select {
 	case err = <-b.started:
 	case <-ctx.Done():
-		err = ctx.Err()
+		// The program may run already, and the word of it be on its way: then it gets its stop
+		// signal, as one that has long been running does.
+		select {
+		case err = <-b.started:
+		case <-time.After(startGrace):
+			err = ctx.Err()
+		}
 	}
 	if err != nil {
 		b.Kill()
