@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"hitoku.dev/internal/freeport"
 	"hitoku.dev/internal/image/registry"
 )
 
@@ -77,10 +78,13 @@ func (s *stack) startAgent() {
 	s.t.Helper()
 	token := strings.TrimSpace(s.cli("node", "token", "-q"))
 	host := env(s.t, "HITOKU_E2E_BRIDGE")
-	port := freePort(s.t, host)
-	s.agent = fmt.Sprintf("http://%s:%d", host, port)
+	listen, err := freeport.Find(host)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.agent = "http://" + listen
 	s.agentEnd = s.spawn("agent", "agent", "--manager", s.manager, "--join-token", token, "--name", "node-1",
-		"--data-dir", filepath.Join(s.dir, "agent"), "--listen", fmt.Sprintf("%s:%d", host, port), "--tee-dir", s.tee)
+		"--data-dir", filepath.Join(s.dir, "agent"), "--listen", listen, "--tee-dir", s.tee)
 	s.t.Cleanup(func() { os.RemoveAll(s.tee) })
 	s.eventually("agent is enrolled", func() error {
 		out, err := s.try("", "node", "list", "--json")
@@ -92,16 +96,6 @@ func (s *stack) startAgent() {
 		}
 		return nil
 	})
-}
-
-func freePort(t *testing.T, host string) int {
-	t.Helper()
-	ln, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().(*net.TCPAddr).Port
 }
 
 // cli runs hitoku and returns its output; failing is fatal.

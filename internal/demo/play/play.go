@@ -16,9 +16,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"hitoku.dev/internal/freeport"
 )
 
 // Play is one demonstration. The exported members are set before its first use.
@@ -201,14 +204,17 @@ func RemoveAll(dir string) error {
 
 // FreeOr is host:port with the wanted port when it is free, else any free one.
 func FreeOr(host string, port int) string {
-	for _, p := range []int{port, 0} {
-		ln, err := net.Listen("tcp", fmt.Sprintf("%s:%d", host, p))
-		if err == nil {
-			defer ln.Close()
-			return ln.Addr().String()
+	wanted := net.JoinHostPort(host, strconv.Itoa(port))
+	if port != 0 {
+		if ln, err := net.Listen("tcp", wanted); err == nil {
+			_ = ln.Close()
+			return wanted
 		}
 	}
-	return fmt.Sprintf("%s:%d", host, port)
+	if free, err := freeport.Find(host); err == nil {
+		return free
+	}
+	return wanted
 }
 
 // FirstLine is the text up to the first end of a line.

@@ -12,7 +12,6 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -21,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"hitoku.dev/internal/freeport"
 	"hitoku.dev/internal/ledger/api"
 	"hitoku.dev/internal/ledger/control"
 	"hitoku.dev/internal/ledger/disk"
@@ -197,12 +197,8 @@ func (c *Cluster) makeNodes() {
 		if err := os.Mkdir(n.Dir, 0o700); err != nil {
 			c.tb.Fatal(err)
 		}
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			c.tb.Fatal(err)
-		}
-		n.address = l.Addr().String()
-		if err := l.Close(); err != nil {
+		var err error
+		if n.address, err = freeport.Find("127.0.0.1"); err != nil {
 			c.tb.Fatal(err)
 		}
 		n.URL = "https://" + n.address
