@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"hitoku.dev/internal/freeport"
 	"hitoku.dev/contracts"
 	"hitoku.dev/internal/ledger/order"
 	"hitoku.dev/internal/ledger/order/ordertest"
@@ -334,7 +335,11 @@ func TestRealReorganisation(t *testing.T) {
 func TestRealKill(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
-	r := startDevchain(t, folder, "127.0.0.1:0")
+	listen, err := freeport.Find("127.0.0.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := startDevchain(t, folder, listen)
 	k := r.account(t)
 	contract := r.contract(t, k, r.terms(k)).Contract
 	l := r.open(t, k, contract, t.TempDir(), nil)
@@ -349,7 +354,7 @@ func TestRealKill(t *testing.T) {
 		t.Logf("while the chain is down: %v", err)
 		return
 	}
-	startDevchain(t, folder, strings.TrimPrefix(r.url, "http://"))
+	startDevchain(t, folder, listen)
 	ordertest.Collect(t, l, 0, 4)
 }
 
