@@ -20,8 +20,8 @@ import (
 	"testing"
 	"time"
 
-	"hitoku.dev/internal/freeport"
 	"hitoku.dev/contracts"
+	"hitoku.dev/internal/freeport"
 	"hitoku.dev/internal/ledger/order"
 	"hitoku.dev/internal/ledger/order/ordertest"
 )
