@@ -27,6 +27,7 @@ type addedLayer struct {
 	digest, diffID v1.Hash
 	expanded       int64
 	mediaType      types.MediaType
+	what           string // for the image's history
 }
 
 func (l *addedLayer) Digest() (v1.Hash, error)            { return l.digest, nil }
@@ -52,18 +53,22 @@ type ownFiles struct {
 	sigstruct    []byte
 }
 
-// buildLayer makes the added layer: entries sorted by path, owner root where
+// buildLayer makes an added layer: entries sorted by path, owner root where
 // nothing else is said, no times, one way to write each header.
-func buildLayer(own ownFiles, adds []addition, mt types.MediaType) (*addedLayer, error) {
+func buildLayer(list []layerEntry, mt types.MediaType, what string) (*addedLayer, error) {
 	var out bytes.Buffer
-	out.Grow(len(own.guest)/2 + int(own.manifestSize)/3)
+	size := int64(0)
+	for i := range list {
+		size += list[i].ino.size
+	}
+	out.Grow(int(min(size/3, 64<<20)))
 	sum := &countingHash{Hash: sha256.New()}
 	z, err := gzip.NewWriterLevel(&out, 6)
 	if err != nil {
 		return nil, err
 	}
 	w := tar.NewWriter(io.MultiWriter(z, sum))
-	for _, e := range ownAndAdded(own, adds) {
+	for _, e := range list {
 		if err := e.write(w); err != nil {
 			return nil, fmt.Errorf("added layer: %s: %w", e.path, err)
 		}
@@ -78,6 +83,7 @@ func buildLayer(own ownFiles, adds []addition, mt types.MediaType) (*addedLayer,
 		diffID:    v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(sum.Sum(nil))},
 		expanded:  sum.n,
 		mediaType: mt,
+		what:      what,
 	}, nil
 }
 
@@ -98,17 +104,27 @@ type layerEntry struct {
 	body func(w io.Writer) error
 }
 
-func ownAndAdded(own ownFiles, adds []addition) []layerEntry {
-	bytesOf := func(b []byte) func(io.Writer) error {
-		return func(w io.Writer) error { _, err := w.Write(b); return err }
-	}
-	file := func(mode uint16, size int64) *inode { return &inode{kind: kindFile, mode: mode, size: size} }
-	list := []layerEntry{
+// entries are the files of /.hitoku, and the folder.
+func (own *ownFiles) entries() []layerEntry {
+	return []layerEntry{
 		{workload.Dir, impliedFolder(), nil},
-		{workload.GuestPath, file(0o555, int64(len(own.guest))), bytesOf(own.guest)},
-		{workload.ManifestPath, file(0o444, own.manifestSize), own.writeManifest},
-		{workload.SigstructPath, file(0o444, int64(len(own.sigstruct))), bytesOf(own.sigstruct)},
+		fileEntry(workload.GuestPath, 0o555, own.guest),
+		{workload.ManifestPath, &inode{kind: kindFile, mode: 0o444, size: own.manifestSize}, own.writeManifest},
+		fileEntry(workload.SigstructPath, 0o444, own.sigstruct),
 	}
+}
+
+func fileEntry(path string, mode uint16, content []byte) layerEntry {
+	return layerEntry{path, &inode{kind: kindFile, mode: mode, size: int64(len(content))}, bytesOf(content)}
+}
+
+func bytesOf(b []byte) func(io.Writer) error {
+	return func(w io.Writer) error { _, err := w.Write(b); return err }
+}
+
+// withAdditions joins what the conversion adds by itself with its changes outside of
+// /.hitoku, in the order of a layer.
+func withAdditions(list []layerEntry, adds []addition) []layerEntry {
 	for _, a := range adds {
 		e := layerEntry{path: a.path, ino: a.ino}
 		if a.ino.kind == kindFile {

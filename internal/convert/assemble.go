@@ -37,9 +37,9 @@ func layerType(manifest types.MediaType) types.MediaType {
 
 // newConfig is the configuration of the confidential image: everything of the
 // image's own but what the guest takes over.
-func newConfig(old *v1.ConfigFile, m *workload.Manifest, labels map[string]string, n *notices) *v1.ConfigFile {
+func newConfig(old *v1.ConfigFile, m *workload.Manifest, start []string, labels map[string]string, n *notices) *v1.ConfigFile {
 	c := old.DeepCopy()
-	c.Config.Entrypoint = []string{workload.GuestPath}
+	c.Config.Entrypoint = start
 	c.Config.Cmd = nil // what follows IMAGE on docker run's command line reaches the guest
 	c.Config.User = ""
 	c.Config.ArgsEscaped = false
@@ -63,12 +63,15 @@ func newConfig(old *v1.ConfigFile, m *workload.Manifest, labels map[string]strin
 	return c
 }
 
-// assemble puts the added layer and the new configuration on the image.
-func assemble(base v1.Image, layer *addedLayer, config *v1.ConfigFile) (v1.Image, error) {
-	img, err := mutate.Append(base, mutate.Addendum{
-		Layer: layer, MediaType: layer.mediaType,
-		History: v1.History{CreatedBy: "hitoku convert", Comment: "guest program, workload manifest, signature"},
-	})
+// assemble puts the added layers and the new configuration on the image.
+func assemble(base v1.Image, layers []*addedLayer, config *v1.ConfigFile) (v1.Image, error) {
+	var adds []mutate.Addendum
+	for _, l := range layers {
+		adds = append(adds, mutate.Addendum{
+			Layer: l, MediaType: l.mediaType, History: v1.History{CreatedBy: "hitoku convert", Comment: l.what},
+		})
+	}
+	img, err := mutate.Append(base, adds...)
 	if err != nil {
 		return nil, fmt.Errorf("assemble: %w", err)
 	}

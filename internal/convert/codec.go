@@ -12,8 +12,9 @@ import (
 )
 
 // indexMagic begins a stored index and names its version: it changes with the
-// format, with how layers are unpacked and with whose content is kept.
-const indexMagic = "hitoku layer index 2\n"
+// format, with how layers are unpacked, with whose content is kept and with what is
+// taken for a fact.
+const indexMagic = "hitoku layer index 3\n"
 
 const (
 	flagImplied = 1 << iota
@@ -21,6 +22,7 @@ const (
 	flagShared // a further name of an inode that came before
 	flagCaps
 	flagContent
+	flagFacts
 )
 
 // marshal writes an index: magic, counts, entries with front-coded paths, and
@@ -30,6 +32,11 @@ func (x *layerIndex) marshal() []byte {
 	b = appendText(b, x.diffID.String())
 	b = binary.AppendUvarint(b, uint64(x.size))
 	b = binary.AppendUvarint(b, uint64(x.expanded))
+	sniffed := byte(0)
+	if x.sniffed {
+		sniffed = 1
+	}
+	b = append(b, sniffed)
 	b = binary.AppendUvarint(b, uint64(len(x.entries)))
 	first := map[*inode]int{}
 	last := ""
@@ -39,11 +46,12 @@ func (x *layerIndex) marshal() []byte {
 		last = e.path
 		at, shared := first[e.ino]
 		content, kept := x.contents[e.ino]
+		facts, told := x.facts[e.ino]
 		flags := byte(0)
 		for _, f := range []struct {
 			set bool
 			bit byte
-		}{{e.implied, flagImplied}, {e.opaque, flagOpaque}, {shared, flagShared}, {e.ino.caps != "", flagCaps}, {kept, flagContent}} {
+		}{{e.implied, flagImplied}, {e.opaque, flagOpaque}, {shared, flagShared}, {e.ino.caps != "", flagCaps}, {kept, flagContent}, {told, flagFacts}} {
 			if f.set {
 				flags |= f.bit
 			}
@@ -61,6 +69,9 @@ func (x *layerIndex) marshal() []byte {
 		b = appendInode(b, e.ino)
 		if kept {
 			b = appendText(b, string(content))
+		}
+		if told {
+			b = appendText(b, string(facts))
 		}
 	}
 	sum := sha256.Sum256(b)
@@ -113,13 +124,14 @@ func parseIndex(data []byte) (*layerIndex, error) {
 		return nil, fmt.Errorf("%w: its hash is wrong", errIndex)
 	}
 	c := cursor{b: body[len(indexMagic):]}
-	x := &layerIndex{contents: map[*inode][]byte{}}
+	x := &layerIndex{contents: map[*inode][]byte{}, facts: map[*inode][]byte{}}
 	diffID, err := v1.NewHash(c.text(200))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errIndex, err)
 	}
 	x.diffID = diffID
 	x.size, x.expanded = int64(c.uint(1<<62)), int64(c.uint(1<<62))
+	x.sniffed = c.byte() == 1
 	n := int(c.uint(uint64(len(c.b)))) // an entry takes more than a byte
 	x.entries = make([]entry, 0, min(n, len(c.b)/4))
 	inodes := make([]inode, 0, min(n, len(c.b)/4))
@@ -145,6 +157,9 @@ func parseIndex(data []byte) (*layerIndex, error) {
 			e.ino = &inodes[len(inodes)-1]
 			if flags&flagContent != 0 {
 				x.contents[e.ino] = []byte(c.text(maxKept))
+			}
+			if flags&flagFacts != 0 {
+				x.facts[e.ino] = []byte(c.text(maxFacts))
 			}
 		}
 		x.entries = append(x.entries, e)

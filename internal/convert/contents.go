@@ -11,6 +11,9 @@ import (
 // maxKept bounds a file whose content the conversion needs.
 const maxKept = 8 << 20
 
+// maxFacts bounds what one file says about others.
+const maxFacts = 64 << 10
+
 // trustStores are the files in which distributions keep all trusted CA
 // certificates in one: Debian and Alpine, Fedora and its kin, SUSE.
 var trustStores = []string{
@@ -46,6 +49,7 @@ type rootfs struct {
 	indexes  []*layerIndex // nil once dropped
 	reread   *layerReader
 	contents map[*inode][]byte
+	facts    map[*inode][]byte
 }
 
 // content is the content of the regular file at path, symbolic links followed.

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strconv"
 	"time"
@@ -33,7 +32,7 @@ type Result struct {
 	Size         int64      `json:"size"`          // stored bytes of all layers and the configuration
 	Files        int        `json:"files"`         // entries of the manifest
 	Layers       int        `json:"layers"`        // with the added one
-	AddedBytes   int64      `json:"added_bytes"`   // stored bytes of the added layer
+	AddedBytes   int64      `json:"added_bytes"`   // stored bytes of the added layers
 	CachedLayers int        `json:"cached_layers"` // whose hashes were known
 	AccountRoot  string     `json:"account_root,omitempty"`
 	Guest        string     `json:"guest"`              // SHA-256 of the guest program
@@ -106,17 +105,12 @@ func convert(ctx context.Context, q *Request, in, out image.Ref) (*Result, error
 	if err != nil {
 		return nil, err
 	}
-	own := ownFiles{guest: c.guest, manifest: func(w io.Writer) error { return workload.EncodeFiles(w, c.m, fileList(entries)) }}
-	sum := &countingHash{Hash: sha256.New()}
-	if err := own.manifest(sum); err != nil {
-		return nil, fail(KindImage, "%w", err)
-	}
-	own.manifestSize, own.measurement = sum.n, [32]byte(sum.Sum(nil))
-	if own.manifestSize > workload.MaxSize {
-		return nil, fail(KindLimit, "the manifest would have %d bytes, at most %d are read", own.manifestSize, workload.MaxSize)
+	made, err := c.simulated(adds, entries)
+	if err != nil {
+		return nil, err
 	}
 	res := &Result{
-		Measurement: hex.EncodeToString(own.measurement[:]), TEE: q.TEE, Source: c.src.Digest().String(),
+		Measurement: hex.EncodeToString(made.params.EnclaveHash[:]), TEE: q.TEE, Source: c.src.Digest().String(),
 		ISVProdID: q.Signing.ISVProdID, ISVSVN: q.Signing.ISVSVN, Date: q.Signing.Date,
 		Files: len(entries), CachedLayers: cached, AccountRoot: q.Options.AccountRoot, Guest: c.m.Guest,
 		Options: Header{Manifest: c.m}, DryRun: q.DryRun,
@@ -128,7 +122,7 @@ func convert(ctx context.Context, q *Request, in, out image.Ref) (*Result, error
 		res.Name, res.Image = out.String(), out.String()
 	}
 	if q.Signing.Signer != nil {
-		if err := c.finish(ctx, own, adds, out, res); err != nil {
+		if err := c.finish(ctx, made, out, res); err != nil {
 			return nil, err
 		}
 	} else if err := ctx.Err(); err != nil {
@@ -235,18 +229,15 @@ func (c *conversion) warnFolders(entries []entry) {
 }
 
 // finish signs, assembles and writes.
-func (c *conversion) finish(ctx context.Context, own ownFiles, adds []addition, out image.Ref, res *Result) error {
+func (c *conversion) finish(ctx context.Context, made *product, out image.Ref, res *Result) error {
 	c.tell.stage(StageSign, 0)
-	sig, err := sgx.Sign(ctx, sgx.Params{
-		EnclaveHash: own.measurement, ISVProdID: c.Signing.ISVProdID, ISVSVN: c.Signing.ISVSVN, Date: c.Signing.Date,
-	}, c.Signing.Signer)
+	sig, err := sgx.Sign(ctx, made.params, c.Signing.Signer)
 	if err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		return fail(KindSign, "%w", err)
 	}
-	own.sigstruct = sig.Marshal()
 	signer := sig.MRSigner()
 	res.MRSigner = hex.EncodeToString(signer[:])
 
@@ -256,15 +247,15 @@ func (c *conversion) finish(ctx context.Context, own ownFiles, adds []addition, 
 	if err != nil {
 		return err
 	}
-	layer, err := buildLayer(own, adds, layerType(mt))
+	layers, err := made.layers(sig.Marshal(), layerType(mt))
 	if err != nil {
 		return err
 	}
-	img, err := assemble(base, layer, newConfig(c.config, c.m, c.labels(res), &c.note))
+	img, err := assemble(base, layers, newConfig(c.config, c.m, made.start, c.labels(res), &c.note))
 	if err != nil {
 		return err
 	}
-	if err := c.describe(img, layer, res); err != nil {
+	if err := c.describe(img, layers, res); err != nil {
 		return err
 	}
 	if c.DryRun {
@@ -289,7 +280,7 @@ func (c *conversion) labels(res *Result) map[string]string {
 	return l
 }
 
-func (c *conversion) describe(img v1.Image, layer *addedLayer, res *Result) error {
+func (c *conversion) describe(img v1.Image, layers []*addedLayer, res *Result) error {
 	digest, err := img.Digest()
 	if err != nil {
 		return err
@@ -302,7 +293,10 @@ func (c *conversion) describe(img v1.Image, layer *addedLayer, res *Result) erro
 	if err != nil {
 		return err
 	}
-	res.Digest, res.Layers, res.AddedBytes = digest.String(), len(m.Layers), int64(len(layer.stored))
+	res.Digest, res.Layers = digest.String(), len(m.Layers)
+	for _, l := range layers {
+		res.AddedBytes += int64(len(l.stored))
+	}
 	res.Size, res.Config = m.Config.Size, &cf.Config
 	for _, l := range m.Layers {
 		res.Size += l.Size

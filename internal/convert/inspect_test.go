@@ -59,7 +59,7 @@ func (f *forged) save(t *testing.T) string {
 	t.Helper()
 	f.own.manifestSize, f.own.measurement = int64(len(f.bytes)), workload.Measurement(f.bytes)
 	f.own.manifest = func(w io.Writer) error { _, err := w.Write(f.bytes); return err }
-	l, err := buildLayer(f.own, f.adds, "application/vnd.oci.image.layer.v1.tar+gzip")
+	l, err := buildLayer(withAdditions(f.own.entries(), f.adds), "application/vnd.oci.image.layer.v1.tar+gzip", "added")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -54,6 +54,15 @@ type layerIndex struct {
 	expanded int64 // bytes of the tar
 	entries  []entry
 	contents map[*inode][]byte // of the files that keep chose
+	// sniffed is set when facts has what files say about others; see closure.Sniffer.
+	sniffed bool
+	facts   map[*inode][]byte
+}
+
+// sniffer looks at a file's content while it streams by.
+type sniffer interface {
+	io.Writer
+	Facts() []byte
 }
 
 // layerReader reads layers of one image under common limits.
@@ -61,7 +70,9 @@ type layerReader struct {
 	limits Limits
 	used   atomic.Int64                       // bytes against limits.Bytes
 	keep   func(path string, size int64) bool // whose content is kept
-	count  func(digest v1.Hash, stored int)   // progress; may be nil
+	// sniff gives the sniffer of a file, nil for none; nil where nobody asks for facts.
+	sniff func(path string, size int64) sniffer
+	count func(digest v1.Hash, stored int) // progress; may be nil
 }
 
 const maxZstdWindow = 128 << 20
@@ -109,7 +120,7 @@ func (r *layerReader) read(ctx context.Context, l v1.Layer) (*layerIndex, error)
 	expanded := newPump(limited, sum)
 	closers = append(closers, closePlain, func() { expanded.Close() })
 
-	idx := &layerIndex{diffID: diffID, size: size, contents: map[*inode][]byte{}}
+	idx := &layerIndex{diffID: diffID, size: size, contents: map[*inode][]byte{}, sniffed: r.sniff != nil, facts: map[*inode][]byte{}}
 	if err := r.parse(expanded, idx); err != nil {
 		return nil, layerError(digest, err)
 	}
@@ -155,17 +166,28 @@ func (r *layerReader) parse(src io.Reader, idx *layerIndex) error {
 				return fmt.Errorf("entry %q: %w", short(h.Name), err)
 			}
 		}
-		var tee io.Writer
+		var tees []io.Writer
 		var kept *bytes.Buffer
 		if r.keep != nil && r.keep(path, ino.size) {
 			kept = new(bytes.Buffer)
-			tee = kept
+			tees = append(tees, kept)
 		}
-		if err := hasher.file(ino, tr, tee); err != nil {
+		var nose sniffer
+		if r.sniff != nil {
+			if nose = r.sniff(path, ino.size); nose != nil {
+				tees = append(tees, nose)
+			}
+		}
+		if err := hasher.file(ino, tr, tee(tees)); err != nil {
 			return drained(src, fmt.Errorf("entry %q: %w", short(h.Name), err))
 		}
 		if kept != nil {
 			idx.contents[ino] = kept.Bytes()
+		}
+		if nose != nil {
+			if f := nose.Facts(); len(f) > 0 {
+				idx.facts[ino] = f
+			}
 		}
 	}
 	hasher.close()
@@ -176,6 +198,16 @@ func (r *layerReader) parse(src io.Reader, idx *layerIndex) error {
 	}
 	idx.entries = x.entries()
 	return nil
+}
+
+func tee(to []io.Writer) io.Writer {
+	switch len(to) {
+	case 0:
+		return nil
+	case 1:
+		return to[0]
+	}
+	return io.MultiWriter(to...)
 }
 
 // isSparse recognises the PAX forms of sparse files, whose holes take no room in the archive.

@@ -134,7 +134,7 @@ func TestMemoryOfLargeImage(t *testing.T) {
 		}
 		own.manifestSize, own.measurement = sum.n, [32]byte(sum.Sum(nil))
 		manifest = sum.n
-		l, err := buildLayer(own, adds, types.OCILayer)
+		l, err := buildLayer(withAdditions(own.entries(), adds), types.OCILayer, "added")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -2,6 +2,7 @@ package convert
 
 import (
 	"context"
+	"maps"
 	"runtime"
 	"sync"
 
@@ -18,6 +19,7 @@ type scanner struct {
 	note   *notices
 	tell   *progress
 	keep   func(path string, size int64) bool
+	sniff  func(path string, size int64) sniffer // nil: no facts are wanted
 }
 
 // scan returns the merged root file system and how many layers came from the cache.
@@ -34,8 +36,8 @@ func (s *scanner) scan(ctx context.Context, src *image.Source) (*rootfs, int, er
 }
 
 func (s *scanner) scanLayers(ctx context.Context, layers []v1.Layer, order []int, workers int) (*rootfs, int, error) {
-	r := &layerReader{limits: s.limits, keep: s.keep, count: s.tell.read}
-	fs := &rootfs{layers: layers, indexes: make([]*layerIndex, len(layers)), reread: r, contents: map[*inode][]byte{}}
+	r := &layerReader{limits: s.limits, keep: s.keep, sniff: s.sniff, count: s.tell.read}
+	fs := &rootfs{layers: layers, indexes: make([]*layerIndex, len(layers)), reread: r, contents: map[*inode][]byte{}, facts: map[*inode][]byte{}}
 	todo, cached, total, err := s.fromCache(fs, order)
 	if err != nil {
 		return nil, 0, err
@@ -57,6 +59,7 @@ func (s *scanner) scanLayers(ctx context.Context, layers []v1.Layer, order []int
 		for ino, c := range x.contents {
 			fs.contents[ino] = c
 		}
+		maps.Copy(fs.facts, x.facts)
 	}
 	return fs, cached, nil
 }
@@ -85,7 +88,7 @@ func (s *scanner) fromCache(fs *rootfs, order []int) (todo []int, cached int, to
 			if err != nil {
 				return nil, 0, 0, err
 			}
-			if x := s.cache.load(digest, diffID); x != nil && len(x.entries) <= s.limits.Entries {
+			if x := s.cache.load(digest, diffID); x != nil && len(x.entries) <= s.limits.Entries && (x.sniffed || s.sniff == nil) {
 				if err := charge(&fs.reread.used, x.expanded, s.limits); err != nil {
 					return nil, 0, 0, layerError(digest, err)
 				}
@@ -155,7 +158,10 @@ func (s *scanner) readAll(ctx context.Context, fs *rootfs, r *layerReader, todo 
 
 // clone copies an index with inodes of its own.
 func (x *layerIndex) clone() *layerIndex {
-	c := &layerIndex{diffID: x.diffID, size: x.size, expanded: x.expanded, contents: map[*inode][]byte{}}
+	c := &layerIndex{
+		diffID: x.diffID, size: x.size, expanded: x.expanded, contents: map[*inode][]byte{},
+		sniffed: x.sniffed, facts: map[*inode][]byte{},
+	}
 	twin := map[*inode]*inode{}
 	for _, e := range x.entries {
 		t := twin[e.ino]
@@ -165,6 +171,9 @@ func (x *layerIndex) clone() *layerIndex {
 			twin[e.ino] = t
 			if content, ok := x.contents[e.ino]; ok {
 				c.contents[t] = content
+			}
+			if facts, ok := x.facts[e.ino]; ok {
+				c.facts[t] = facts
 			}
 		}
 		e.ino = t

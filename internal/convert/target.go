@@ -1,0 +1,48 @@
+package convert
+
+import (
+	"crypto/sha256"
+	"io"
+
+	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"hitoku.dev/measure/sgx"
+	"hitoku.dev/measure/workload"
+)
+
+// product is what the target of a TEE makes of an image.
+type product struct {
+	params sgx.Params // what is signed; EnclaveHash is the measurement
+	start  []string   // ENTRYPOINT
+	// layers are put upon the image, with the SIGSTRUCT's 1808 bytes in the last of them,
+	// which is the one that Inspect reads.
+	layers func(sigstruct []byte, mt types.MediaType) ([]*addedLayer, error)
+}
+
+// simulated is the target of the simulated TEE: the measurement is the hash of the
+// manifest, which lists every file.
+func (c *conversion) simulated(adds []addition, entries []entry) (*product, error) {
+	own := ownFiles{guest: c.guest, manifest: func(w io.Writer) error { return workload.EncodeFiles(w, c.m, fileList(entries)) }}
+	sum := &countingHash{Hash: sha256.New()}
+	if err := own.manifest(sum); err != nil {
+		return nil, fail(KindImage, "%w", err)
+	}
+	own.manifestSize, own.measurement = sum.n, [32]byte(sum.Sum(nil))
+	if own.manifestSize > workload.MaxSize {
+		return nil, fail(KindLimit, "the manifest would have %d bytes, at most %d are read", own.manifestSize, workload.MaxSize)
+	}
+	return &product{
+		params: sgx.Params{
+			EnclaveHash: own.measurement, ISVProdID: c.Signing.ISVProdID, ISVSVN: c.Signing.ISVSVN, Date: c.Signing.Date,
+		},
+		start: []string{workload.GuestPath},
+		layers: func(sigstruct []byte, mt types.MediaType) ([]*addedLayer, error) {
+			own.sigstruct = sigstruct
+			l, err := buildLayer(withAdditions(own.entries(), adds), mt, "guest program, workload manifest, signature")
+			if err != nil {
+				return nil, err
+			}
+			return []*addedLayer{l}, nil
+		},
+	}, nil
+}
