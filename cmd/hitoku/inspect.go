@@ -16,14 +16,14 @@ import (
 
 type inspectOptions struct {
 	registryFlags
-	files, verify bool
+	files, verify, diff bool
 	output
 }
 
 func newInspectCommand() *cobra.Command {
 	var o inspectOptions
 	cmd := &cobra.Command{
-		Use:   "inspect IMAGE",
+		Use:   "inspect IMAGE | --diff IMAGE IMAGE",
 		Short: "Show measurement, signer, options and files of a confidential image",
 		Long: `Show what a confidential image is: its measurement, signer and options, and whether
 manifest, signature, guest program and configuration agree. Only the added layer
@@ -32,15 +32,30 @@ is read.
 With --verify every layer is read and compared with the manifest, file by file:
 then the measurement is that of exactly these layers.
 
+With --diff the two images' added layers are compared, and every option, file or
+part of the enclave is listed that makes their measurements differ.
+
 Exit codes: 0 all agrees, 1 something does not or the image cannot be read, 2 wrong usage.`,
 		Example: `  hitoku inspect registry.example.com/web-hitoku:1
-  hitoku inspect oci:./web-hitoku --verify --json`,
-		Args: args(cobra.ExactArgs(1)),
-		RunE: func(cmd *cobra.Command, a []string) error { return o.run(cmd, a[0]) },
+  hitoku inspect oci:./web-hitoku --verify --json
+  hitoku inspect --diff oci:./web-hitoku:1 oci:./web-hitoku:2`,
+		Args: args(cobra.RangeArgs(1, 2)),
+		RunE: func(cmd *cobra.Command, a []string) error {
+			if wanted := map[bool]int{false: 1, true: 2}[o.diff]; len(a) != wanted {
+				return usageError{fmt.Errorf("inspect: %d images, wanted %d; usage: %s", len(a), wanted, cmd.UseLine())}
+			}
+			if o.diff {
+				return o.compare(cmd, a[0], a[1])
+			}
+			return o.run(cmd, a[0])
+		},
 	}
 	f := cmd.Flags()
 	f.BoolVar(&o.files, "files", false, "list every file of the manifest")
 	f.BoolVar(&o.verify, "verify", false, "read every layer and compare it with the manifest")
+	f.BoolVar(&o.diff, "diff", false, "say what makes the measurements of two images differ")
+	cmd.MarkFlagsMutuallyExclusive("diff", "verify")
+	cmd.MarkFlagsMutuallyExclusive("diff", "files")
 	o.registryFlags.register(f)
 	o.flag(cmd)
 	return cmd
@@ -60,11 +75,7 @@ func (o *inspectOptions) run(cmd *cobra.Command, ref string) error {
 		x, err = convert.Inspect(cmd.Context(), ref, opts)
 	}
 	if err != nil {
-		var e *image.Error
-		if errors.As(err, &e) && e.Kind == image.ErrReference {
-			return usageError{fmt.Errorf("inspect: %w", err)}
-		}
-		return fmt.Errorf("inspect: %w", err)
+		return inspectFailure(err)
 	}
 	if o.files {
 		x.Options.Files = x.Options.Manifest.Files
@@ -76,6 +87,39 @@ func (o *inspectOptions) run(cmd *cobra.Command, ref string) error {
 		return fmt.Errorf("inspect: %w", err)
 	}
 	return nil
+}
+
+func inspectFailure(err error) error {
+	var e *image.Error
+	if errors.As(err, &e) && e.Kind == image.ErrReference {
+		return usageError{fmt.Errorf("inspect: %w", err)}
+	}
+	return fmt.Errorf("inspect: %w", err)
+}
+
+func (o *inspectOptions) compare(cmd *cobra.Command, a, b string) error {
+	opts, err := o.options(cmd)
+	if err != nil {
+		return err
+	}
+	c, err := convert.Diff(cmd.Context(), a, b, opts)
+	if err != nil {
+		return inspectFailure(err)
+	}
+	return o.print(cmd, c, func(w io.Writer) { printComparison(w, c) })
+}
+
+func printComparison(w io.Writer, c *convert.Comparison) {
+	fmt.Fprintf(w, "image\t%s\nmeasurement\t%s\n", c.A.Name, c.A.Measurement)
+	fmt.Fprintf(w, "image\t%s\nmeasurement\t%s\n", c.B.Name, c.B.Measurement)
+	if c.Same {
+		fmt.Fprintln(w, "result\tthe measurements are equal")
+	} else {
+		fmt.Fprintf(w, "result\tthe measurements differ by %d things\n", len(c.Differences))
+	}
+	for _, d := range c.Differences {
+		fmt.Fprintf(w, "%s\t%s\n\t%s\n", d.What, d.A, d.B)
+	}
 }
 
 func printInspection(w io.Writer, x *convert.Inspection, files bool) {
