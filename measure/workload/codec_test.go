@@ -156,11 +156,13 @@ func TestDecodeRefusesOtherEncodings(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	b, err := Encode(sample())
-	if err != nil {
-		f.Fatal(err)
+	for _, m := range []*Manifest{sample(), enclave()} {
+		b, err := Encode(m)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
 	}
-	f.Add(b)
 	f.Add([]byte(`{"account_root":"","ca_certificates":[],`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m, err := Decode(data)

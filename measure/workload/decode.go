@@ -267,6 +267,10 @@ func (d *decoder) manifest(m *Manifest) {
 		d.err = fmt.Errorf("schema %d, this program reads %d: convert the image again", m.Schema, Schema)
 		return
 	}
+	if d.try(`,"sgx":`) {
+		m.SGX = new(SGX)
+		d.sgx(m.SGX)
+	}
 	d.lit(`,"source":`)
 	m.Source = d.string()
 	d.lit(`,"tee":`)
@@ -334,6 +338,9 @@ func (d *decoder) files(m *Manifest) {
 	n := min(strings.Count(d.s[d.i:], `,"type":"`), MaxFiles)
 	m.Files = make([]File, 0, n)
 	d.lit("[")
+	if d.try("]") {
+		return
+	}
 	for d.err == nil {
 		if len(m.Files) == MaxFiles {
 			d.err = fmt.Errorf("byte %d: more than %d files", d.i, MaxFiles)

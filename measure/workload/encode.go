@@ -41,19 +41,20 @@ func EncodeFiles(w io.Writer, m *Manifest, files iter.Seq[*File]) error {
 		}
 	}
 	return encode(w, m, func(e *encoder) {
-		c := newFileChecker()
-		sep := "["
+		c := newFileChecker(m.TEE)
+		e.raw("[")
 		for f := range files {
 			if e.err != nil {
 				return
+			}
+			if c.n > 0 {
+				e.raw(",")
 			}
 			if err := c.next(f); err != nil {
 				e.err = err
 				return
 			}
-			e.raw(sep)
 			e.file(f)
-			sep = ","
 		}
 		if e.err == nil {
 			e.err = c.end()
@@ -213,6 +214,10 @@ func (e *encoder) manifest(m *Manifest, files func(e *encoder)) {
 	e.string(m.LogPath)
 	e.raw(`,"schema":`)
 	e.uint(uint64(m.Schema))
+	if m.SGX != nil {
+		e.raw(`,"sgx":`)
+		e.sgx(m.SGX)
+	}
 	e.raw(`,"source":`)
 	e.string(m.Source)
 	e.raw(`,"tee":`)

@@ -1,7 +1,8 @@
 // Package workload defines the workload manifest: the complete, canonical
 // description of a converted image, from the bytes of each file to the
 // environment that the host may set. SHA-256 over the manifest's bytes is the
-// measurement of the simulated TEE.
+// measurement of the simulated TEE; on SGX the enclave's manifest names these
+// bytes, so that MRENCLAVE depends on them.
 //
 // Invariants: a manifest has exactly one encoding (RFC 8785 JSON, integers
 // only); whatever changes what runs changes the bytes. The converter writes it,
@@ -37,7 +38,7 @@ type Manifest struct {
 	Exec           Exec          `json:"exec"`
 	// Files is sorted by path, bytewise; the root folder "/" is the first. Dir and what is
 	// below it are not listed: the folder holds the guest, the manifest and the SIGSTRUCT,
-	// and nothing else.
+	// and nothing else. It is empty on SGX, where the enclave's own manifest lists files.
 	Files   []File   `json:"files"`
 	Folders []Folder `json:"folders"` // sorted by path; everything else is read-only
 	Fronts  []Front  `json:"fronts"`  // TLS fronts, sorted by Listen
@@ -46,9 +47,11 @@ type Manifest struct {
 	// LogPath, when set, is a file that gets a copy of the program's output.
 	LogPath string `json:"log_path"`
 	Schema  int    `json:"schema"`
+	// SGX is there when, and only when, TEE is "sgx".
+	SGX *SGX `json:"sgx,omitempty"`
 	// Source is the platform of the image, "linux/amd64".
 	Source string `json:"source"`
-	TEE    string `json:"tee"` // "sim"
+	TEE    string `json:"tee"` // TEESimulated or TEESGX
 }
 
 // Exec says what is started, as whom and how.

@@ -89,15 +89,15 @@ func (m *Manifest) Validate() error {
 
 // headerChecks are the checks of everything but the files.
 func (m *Manifest) headerChecks() []func() error {
-	return []func() error{m.checkHeader, m.checkExec, m.checkEnv, m.checkFolders, m.checkCertificates, m.checkCAs}
+	return []func() error{m.checkHeader, m.checkExec, m.checkEnv, m.checkFolders, m.checkCertificates, m.checkCAs, m.checkSGX}
 }
 
 func (m *Manifest) checkHeader() error {
 	switch {
 	case m.Schema != Schema:
 		return fmt.Errorf("schema %d, this program reads %d: convert the image again", m.Schema, Schema)
-	case m.TEE != "sim":
-		return fmt.Errorf("tee %q, wanted \"sim\"", m.TEE)
+	case m.TEE != TEESimulated && m.TEE != TEESGX:
+		return fmt.Errorf("tee %q, wanted %q or %q", m.TEE, TEESimulated, TEESGX)
 	case !isPlatform(m.Source):
 		return fmt.Errorf("source %q, wanted a platform such as linux/amd64", m.Source)
 	case m.AccountRoot != "" && !isHash(m.AccountRoot):

@@ -18,7 +18,7 @@ func TestValidateRefuses(t *testing.T) {
 	}
 	for want, change := range map[string]func(m *Manifest){
 		"schema 2":                    func(m *Manifest) { m.Schema = 2 },
-		"tee \"sgx\"":                 func(m *Manifest) { m.TEE = "sgx" },
+		"tee \"tdx\"":                 func(m *Manifest) { m.TEE = "tdx" },
 		"source \"windows/amd64\"":    func(m *Manifest) { m.Source = "windows/amd64" },
 		"source \"linux/AMD\"":        func(m *Manifest) { m.Source = "linux/AMD" },
 		"account_root \"x\"":          func(m *Manifest) { m.AccountRoot = "x" },
