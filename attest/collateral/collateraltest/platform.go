@@ -66,6 +66,14 @@ func (p *Platform) Quote(t attest.TEE) []byte {
 	return p.seal(q)
 }
 
+// QuoteOf makes a quote of version 3 of an enclave's report body, with its PCK chain.
+func (p *Platform) QuoteOf(body dcap.ReportBody) []byte {
+	q := p.quote()
+	q.Report = body
+	q.CertType, q.CertData = dcap.CertPCKChain, p.chain()
+	return p.seal(q)
+}
+
 // QuoteByPPID makes a quote of SGX that names its PCK certificate by encrypted PPID only.
 func (p *Platform) QuoteByPPID() []byte {
 	q := p.quote()
