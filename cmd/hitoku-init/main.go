@@ -11,6 +11,7 @@ import (
 	"crypto/rand"
 	"os"
 
+	"hitoku.dev/enclave/gramine"
 	"hitoku.dev/internal/guest"
 )
 
@@ -18,6 +19,20 @@ func main() { os.Exit(run()) }
 
 func run() int {
 	log := guest.NewLog(os.Stderr)
+	if guest.OnSGX("/") {
+		env := os.Environ()
+		os.Clearenv()
+		return guest.RunSGX(context.Background(), guest.SGXOptions{
+			Root:    "/",
+			Args:    os.Args[min(1, len(os.Args)):],
+			Env:     env,
+			Device:  gramine.Folder(gramine.Dir),
+			Log:     log,
+			Clock:   guest.SystemClock{},
+			Rand:    rand.Reader,
+			Replace: guest.ReplaceProcess,
+		})
+	}
 	hostEnv, err := guest.CleanStart(os.Args)
 	if err != nil {
 		log.Error(err)

@@ -17,10 +17,12 @@ var allowedPackages = []string{
 	"hitoku.dev/attest",
 	"hitoku.dev/cmd/hitoku-init",
 	"hitoku.dev/enclave",
+	"hitoku.dev/enclave/gramine",
 	"hitoku.dev/enclave/simtee/client",
 	"hitoku.dev/enclave/simtee/internal/proto",
 	"hitoku.dev/internal/csr",
 	"hitoku.dev/internal/guest",
+	"hitoku.dev/internal/packed",
 	"hitoku.dev/measure/workload",
 }
 
