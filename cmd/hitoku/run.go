@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"hitoku.dev/internal/runner"
+	"hitoku.dev/internal/sgxhost"
 )
 
 type runOptions struct {
@@ -36,7 +37,12 @@ func newRunCommand() *cobra.Command {
 
   docker run -v /run/hitoku/tee:/run/hitoku/tee:ro -e NODE_AGENT_BASE_URL=http://ADDRESS:9092 IMAGE
 
-where ADDRESS is that of the container bridge, asked from the node agent. --print
+where ADDRESS is that of the container bridge, asked from the node agent. An image
+for SGX (--tee sgx) gets the machine's devices in place of the first mount:
+
+  docker run --device /dev/sgx_enclave -v /var/run/aesmd/aesm.socket:/var/run/aesmd/aesm.socket …
+
+and a machine that lacks something for that is refused, with what to do. --print
 shows the exact command, values of variables too, and runs nothing. -e NAME hands
 over a variable of this shell without showing its value in the list of processes.
 
@@ -71,6 +77,7 @@ also that the runner failed, 2 wrong usage.`,
 	f.BoolVarP(&o.interactive, "interactive", "i", false, "connect standard input")
 	f.StringVar(&o.Agent, "agent", envOr("HITOKU_AGENT", ""), "`URL` of the node agent (default: what the agent on this machine says; environment HITOKU_AGENT)")
 	f.StringVar(&o.TEEDir, "tee-dir", os.Getenv("HITOKU_TEE_DIR"), "`folder` with the simulated TEE's socket (default /run/hitoku/tee; for the built-in runner without root, that of the same user's agent; environment HITOKU_TEE_DIR)")
+	f.StringVar(&o.TEE, "tee", runner.TEESimulated, "what the image was converted for: sim or sgx")
 	f.BoolVar(&o.printOnly, "print", false, "print the docker (or podman) command and run nothing")
 	f.BoolVar(&o.json, "json", false, "with --print: print the command as a JSON array")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "built-in runner: say nothing but what fails")
@@ -99,6 +106,9 @@ func runImage(cmd *cobra.Command, o *runOptions) error {
 		return asUsage(err)
 	}
 	o.Engine, o.StopTimeout = engine, o.stopTimeout
+	if o.TEE == runner.TEESGX && os.Getenv("DOCKER_HOST") == "" && os.Getenv("CONTAINER_HOST") == "" {
+		o.SGX = sgxhost.Detect("/")
+	}
 	if o.TEEDir == "" && engine == runner.EngineBuiltin {
 		o.TEEDir = defaultTEEDir()
 	}

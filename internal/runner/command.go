@@ -15,6 +15,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"hitoku.dev/internal/sgxhost"
 )
 
 // answers reports whether an engine's command is there and its engine answers.
@@ -68,8 +70,8 @@ func CommandLine(ctx context.Context, engine string, o Options) ([]string, error
 	if o.Name != "" {
 		argv = append(argv, "--name", o.Name)
 	}
-	// Read-only: a program may connect to the socket, and not put another in its place for others.
-	argv = append(argv, "-v", o.teeDir()+":"+ContainerTEEDir+":ro", "-e", agentVariable+"="+agent)
+	argv = append(argv, o.teeFlags()...)
+	argv = append(argv, "-e", agentVariable+"="+agent)
 	for _, e := range o.Env {
 		argv = append(argv, "-e", e)
 	}
@@ -81,6 +83,22 @@ func CommandLine(ctx context.Context, engine string, o Options) ([]string, error
 	}
 	argv = append(argv, o.Image)
 	return append(argv, o.Args...), nil
+}
+
+// teeFlags give a container its TEE and nothing else of the host.
+func (o *Options) teeFlags() []string {
+	if o.TEE != TEESGX {
+		// Read-only: a program may connect to the socket, and not put another in its place for others.
+		return []string{"-v", o.teeDir() + ":" + ContainerTEEDir + ":ro"}
+	}
+	device, socket := sgxhost.EnclaveDevice, sgxhost.AESMSocket
+	if o.SGX != nil {
+		device, socket = o.SGX.EnclaveDevice, o.SGX.AESM
+	}
+	if device != sgxhost.EnclaveDevice { // Gramine opens the one name only
+		device += ":" + sgxhost.EnclaveDevice
+	}
+	return []string{"--device", device, "-v", socket + ":" + sgxhost.AESMSocket}
 }
 
 // bridgeAgent is the node agent's address as a container on an engine's bridge sees it.

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"hitoku.dev/internal/sgxhost"
 )
 
 func TestParsePort(t *testing.T) {
@@ -70,6 +72,12 @@ func TestCommandLine(t *testing.T) {
 		o      Options
 		want   string
 	}{
+		"SGX elsewhere": {EngineDocker, Options{Agent: bridge, TEE: TEESGX}, "docker run --device /dev/sgx_enclave -v /var/run/aesmd/aesm.socket:/var/run/aesmd/aesm.socket -e NODE_AGENT_BASE_URL=http://172.18.0.1:9092 shop:1"},
+		"SGX, other names": {
+			EnginePodman,
+			Options{Agent: bridge, TEE: TEESGX, SGX: &sgxhost.Platform{Ready: true, EnclaveDevice: "/dev/sgx/enclave", AESM: "/run/aesmd/aesm.socket"}},
+			"podman run --device /dev/sgx/enclave:/dev/sgx_enclave -v /run/aesmd/aesm.socket:/var/run/aesmd/aesm.socket -e NODE_AGENT_BASE_URL=http://172.18.0.1:9092 shop:1",
+		},
 		"plain":        {EngineDocker, Options{Agent: bridge}, "docker run -v /run/hitoku/tee:/run/hitoku/tee:ro -e NODE_AGENT_BASE_URL=http://172.18.0.1:9092 shop:1"},
 		"given":        {EngineDocker, Options{Agent: "http://10.0.0.1:9092/v1/"}, "docker run -v /run/hitoku/tee:/run/hitoku/tee:ro -e NODE_AGENT_BASE_URL=http://10.0.0.1:9092 shop:1"},
 		"without port": {EngineDocker, Options{Agent: "10.0.0.1"}, "docker run -v /run/hitoku/tee:/run/hitoku/tee:ro -e NODE_AGENT_BASE_URL=http://10.0.0.1:9092 shop:1"},
@@ -149,6 +157,25 @@ func TestChoose(t *testing.T) {
 		}, func() error { return tc.builtin })
 		if tc.wantError == "" && (err != nil || got != tc.want) || tc.wantError != "" && (err == nil || !strings.Contains(err.Error(), tc.wantError)) {
 			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
+}
+
+func TestSGXRefusals(t *testing.T) {
+	t.Parallel()
+	bare := &sgxhost.Platform{Problems: []sgxhost.Problem{{Rule: "processor", Wanted: "SGX", Seen: "none", Advice: "take another"}}}
+	for want, c := range map[string]struct {
+		engine string
+		o      Options
+	}{
+		"cannot run SGX enclaves with evidence: processor": {EngineDocker, Options{TEE: TEESGX, SGX: bare}},
+		"no devices for SGX": {EngineBuiltin, Options{TEE: TEESGX}},
+		"--tee-dir is the":   {EngineDocker, Options{TEE: TEESGX, TEEDir: "/t"}},
+		`--tee "tdx"`:        {EngineDocker, Options{TEE: "tdx"}},
+	} {
+		c.o.Image, c.o.Agent = "shop:1", "10.0.0.1"
+		if _, err := CommandLine(t.Context(), c.engine, c.o); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, wanted %q", err, want)
 		}
 	}
 }

@@ -2,9 +2,9 @@
 // Podman, or, where neither is there, with a built-in runner of Linux namespaces
 // for development.
 //
-// Whatever the engine, the image gets the same two things and no more: the folder
-// of the simulated TEE's socket, mounted, and the node agent's address in its
-// environment. For Docker and Podman the package only writes the command line that
+// Whatever the engine, the image gets the same two things and no more: its TEE,
+// which is the folder of the simulated one's socket, or for SGX the enclave device
+// and AESM's socket; and the node agent's address in its environment. For Docker and Podman the package only writes the command line that
 // the documentation shows and executes it.
 //
 // Nothing here is trusted: an image that was changed is refused by its own guest
@@ -23,6 +23,8 @@ import (
 	"time"
 
 	"hitoku.dev/internal/image"
+	"hitoku.dev/internal/sgxhost"
+	"hitoku.dev/measure/workload"
 )
 
 // The engines.
@@ -35,6 +37,12 @@ const (
 
 // ContainerTEEDir is where a workload looks for the TEE's socket.
 const ContainerTEEDir = "/run/hitoku/tee"
+
+// The TEEs that images are converted for.
+const (
+	TEESimulated = workload.TEESimulated
+	TEESGX       = workload.TEESGX
+)
 
 // agentVariable tells a workload where the node agent is.
 const agentVariable = "NODE_AGENT_BASE_URL"
@@ -53,6 +61,10 @@ type Options struct {
 	// Agent is the node agent's base URL. Empty: what the agent on this machine says.
 	Agent  string
 	TEEDir string // of the host; empty means ContainerTEEDir
+	TEE    string // TEESimulated or TEESGX, as the image was converted; empty means simulated
+	// SGX is the machine that runs an image for SGX; nil where it is another one than
+	// this, whose devices are then given their usual names.
+	SGX *sgxhost.Platform
 
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
@@ -148,6 +160,16 @@ func (o *Options) check(engine string) error {
 	}
 	if o.TEEDir != "" && !strings.HasPrefix(o.TEEDir, "/") {
 		return usage("run: --tee-dir %q: wanted an absolute path", o.TEEDir)
+	}
+	switch {
+	case o.TEE != "" && o.TEE != TEESimulated && o.TEE != TEESGX:
+		return usage("run: --tee %q: wanted %s or %s", o.TEE, TEESimulated, TEESGX)
+	case o.TEE == TEESGX && engine == EngineBuiltin:
+		return usage("run: the built-in runner has no devices for SGX; use Docker or Podman (--engine docker)")
+	case o.TEE == TEESGX && o.TEEDir != "":
+		return usage("run: --tee-dir is the simulated TEE's, and the image is for SGX")
+	case o.TEE == TEESGX && o.SGX != nil && !o.SGX.Ready:
+		return fmt.Errorf("run: %w", o.SGX.Err())
 	}
 	if o.Detach && engine == EngineBuiltin {
 		return usage("run: the built-in runner stays in the foreground; put it into the background with your shell or a service manager")
