@@ -34,6 +34,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"hitoku.dev/attest"
+	"hitoku.dev/internal/sgxhost"
 )
 
 // DefaultPort is the TCP port of the node agent's HTTP interface.
@@ -83,9 +84,11 @@ type Options struct {
 
 	Platform Platform
 	TEE      TEEServer
-	Log      *slog.Logger
-	Now      func() time.Time
-	Rand     io.Reader
+	// Host is what was seen of SGX on this machine, for the status and the CDI specification; may be nil.
+	Host *sgxhost.Platform
+	Log  *slog.Logger
+	Now  func() time.Time
+	Rand io.Reader
 	// Backoff bounds the wait between attempts to reach the manager; zero values mean 1 s and 1 min.
 	BackoffMin, BackoffMax time.Duration
 }
@@ -235,7 +238,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		return err
 	}
 	if a.o.CDIDir != "" {
-		path, err := WriteCDI(a.o.CDIDir, a.o.TEEDir)
+		path, err := WriteCDI(a.o.CDIDir, a.o.TEEDir, a.o.Host)
 		if err != nil {
 			closeAll(listeners)
 			return err

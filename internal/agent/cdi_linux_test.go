@@ -13,12 +13,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"tags.cncf.io/container-device-interface/specs-go"
+
+	"hitoku.dev/internal/sgxhost"
 )
 
 func TestCDISpecGivesTheSocketAndNothingElse(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "cdi")
-	path, err := WriteCDI(dir, "/run/hitoku/tee")
+	path, err := WriteCDI(dir, "/run/hitoku/tee", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,8 +60,28 @@ func TestCDISpecGivesTheSocketAndNothingElse(t *testing.T) {
 	if fi, err := os.Stat(path); err != nil || fi.Mode().Perm() != 0o644 {
 		t.Errorf("%v %v: engines of other users read it too", fi, err)
 	}
-	if _, err := WriteCDI(dir, "tee"); err == nil {
+	if _, err := WriteCDI(dir, "tee", nil); err == nil {
 		t.Error("a relative folder was accepted")
+	}
+}
+
+func TestCDISpecGivesSGX(t *testing.T) {
+	t.Parallel()
+	host := &sgxhost.Platform{EnclaveDevice: "/dev/sgx/enclave", AESM: "/run/aesmd/aesm.socket"}
+	if n := len(CDISpec("/t", host).Devices); n != 1 {
+		t.Errorf("%d devices on a machine that is not ready", n)
+	}
+	host.Ready = true
+	devices := CDISpec("/t", host).Devices
+	if len(devices) != 2 || devices[1].Name != CDIDeviceSGX {
+		t.Fatalf("%+v", devices)
+	}
+	want := specs.ContainerEdits{
+		DeviceNodes: []*specs.DeviceNode{{Path: "/dev/sgx_enclave", HostPath: "/dev/sgx/enclave", Type: "c", Permissions: "rw"}},
+		Mounts:      []*specs.Mount{{HostPath: "/run/aesmd/aesm.socket", ContainerPath: "/var/run/aesmd/aesm.socket", Options: []string{"nosuid", "nodev", "noexec", "bind"}}},
+	}
+	if diff := cmp.Diff(want, devices[1].ContainerEdits); diff != "" {
+		t.Error(diff)
 	}
 }
 
@@ -119,7 +141,7 @@ func TestCDIDeviceInAContainer(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	path, err := WriteCDI(filepath.Join(bundle, "cdi"), tee)
+	path, err := WriteCDI(filepath.Join(bundle, "cdi"), tee, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

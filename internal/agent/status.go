@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"hitoku.dev/internal/sgxhost"
 	"hitoku.dev/internal/wire"
 )
 
@@ -33,8 +34,10 @@ type Status struct {
 	TEESocket          string     `json:"tee_socket,omitempty"`
 	Listen             []string   `json:"listen"`
 	Warnings           []string   `json:"warnings,omitempty"`
-	Apps               []App      `json:"apps"`     // newest first
-	Refusals           []Refusal  `json:"refusals"` // newest first
+	// SGX is what was seen of SGX on this machine at the start.
+	SGX      *sgxhost.Platform `json:"sgx,omitempty"`
+	Apps     []App             `json:"apps"`     // newest first
+	Refusals []Refusal         `json:"refusals"` // newest first
 }
 
 // App is a workload that asked for a certificate here, by the names it asked for.
@@ -70,7 +73,7 @@ type tracker struct {
 }
 
 func newTracker(o Options) *tracker {
-	return &tracker{s: Status{Version: o.Version, State: StateEnrolling, Name: o.Name, PlatformID: o.Platform.ID(), Manager: o.Manager}}
+	return &tracker{s: Status{Version: o.Version, State: StateEnrolling, Name: o.Name, PlatformID: o.Platform.ID(), Manager: o.Manager, SGX: o.Host}}
 }
 
 func (t *tracker) update(f func(*Status)) {
