@@ -1,16 +1,13 @@
 package main
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/spf13/cobra"
@@ -18,7 +15,6 @@ import (
 
 	"hitoku.dev/internal/convert"
 	"hitoku.dev/internal/image"
-	"hitoku.dev/measure/sgx"
 	"hitoku.dev/measure/workload"
 )
 
@@ -30,12 +26,12 @@ type conversionFlags struct {
 	args, env, allowEnv, mutableEnv           []string
 	rw, ro, encrypted                         []string
 	certificates, fronts, cas, systemCAs      []string
-	key, signerCommand, signerKey, date       string
-	cache, logPath                            string
-	prodID, svn                               uint16
-	onRenew, maxEntries                       int
-	maxSize                                   string
-	maxRatio                                  int64
+	signerFlags
+	cache, logPath      string
+	prodID, svn         uint16
+	onRenew, maxEntries int
+	maxSize             string
+	maxRatio            int64
 }
 
 func (o *conversionFlags) register(f *pflag.FlagSet) {
@@ -60,10 +56,7 @@ func (o *conversionFlags) register(f *pflag.FlagSet) {
 
 	f.Uint16Var(&o.prodID, "isv-prod-id", 0, "product id in the signature")
 	f.Uint16Var(&o.svn, "isv-svn", 0, "security version number in the signature")
-	f.StringVar(&o.key, "key", "", "signing key `FILE` (RSA-3072, exponent 3), made on first use (default: in the user's configuration folder)")
-	f.StringVar(&o.signerCommand, "signer-command", "", "`COMMAND` that signs its standard input instead of --key; JSON list, or words divided by blanks")
-	f.StringVar(&o.signerKey, "signer-public-key", "", "public key `FILE` (PEM) of --signer-command")
-	f.StringVar(&o.date, "date", "", "date in the signature, `YYYY-MM-DD` (default: SOURCE_DATE_EPOCH, else 2026-01-01)")
+	o.signerFlags.register(f)
 	f.StringVar(&o.tee, "tee", "sim", "`KIND` of TEE to convert for: sim")
 	f.StringVar(&o.guest, "guest", "", "guest program `FILE` (default: hitoku-init beside hitoku)")
 
@@ -244,71 +237,6 @@ func (o *conversionFlags) signing(cmd *cobra.Command, base *convert.File) (conve
 	}
 	s.Signer, err = o.signer(base.NoPush)
 	return s, err
-}
-
-func (o *conversionFlags) signer(dryRun bool) (sgx.Signer, error) {
-	if o.signerCommand != "" {
-		if o.signerKey == "" || o.key != "" {
-			return nil, usageError{errors.New("--signer-command needs --signer-public-key FILE and excludes --key")}
-		}
-		argv, err := commandWords(o.signerCommand)
-		if err != nil {
-			return nil, usageError{fmt.Errorf("--signer-command: %w", err)}
-		}
-		pem, err := os.ReadFile(o.signerKey)
-		if err != nil {
-			return nil, fmt.Errorf("--signer-public-key: %w", err)
-		}
-		pub, err := sgx.ParsePublicKey(pem)
-		if err != nil {
-			return nil, fmt.Errorf("--signer-public-key %s: %w", o.signerKey, err)
-		}
-		return sgx.CommandSigner{Argv: argv, PubKey: pub}, nil
-	}
-	path := o.key
-	if path == "" {
-		dir, err := os.UserConfigDir()
-		if err != nil {
-			return nil, fmt.Errorf("signing key: %w; name a file with --key", err)
-		}
-		path = filepath.Join(dir, "hitoku", "signing-key.pem")
-	}
-	if dryRun {
-		key, err := sgx.LoadKey(path)
-		switch {
-		case err == nil:
-			return sgx.KeySigner{Key: key}, nil
-		case o.key == "" && errors.Is(err, fs.ErrNotExist):
-			return nil, nil
-		}
-		return nil, fmt.Errorf("--key: %w", err)
-	}
-	if o.key == "" {
-		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-			return nil, err
-		}
-	}
-	key, err := sgx.LoadOrCreateKey(path, rand.Reader)
-	if err != nil {
-		return nil, fmt.Errorf("signing key: %w", err)
-	}
-	return sgx.KeySigner{Key: key}, nil
-}
-
-// signingDate is the flag's date, else the one of SOURCE_DATE_EPOCH, else the
-// fixed default, so that two conversions agree.
-func signingDate(flag, epoch string) (uint32, error) {
-	if flag != "" {
-		return sgx.ParseDate(flag)
-	}
-	if epoch == "" {
-		return sgx.DefaultDate, nil
-	}
-	n, err := strconv.ParseInt(epoch, 10, 64)
-	if err != nil || n < 0 {
-		return 0, fmt.Errorf("SOURCE_DATE_EPOCH %q: wanted seconds since 1970", epoch)
-	}
-	return sgx.Date(time.Unix(n, 0)), nil
 }
 
 // registryFlags say how to reach images.

@@ -50,6 +50,8 @@ type Inspection struct {
 	Verified bool          `json:"verified"`
 	OK       bool          `json:"ok"` // every rule held
 	Rules    []attest.Rule `json:"rules"`
+
+	sigstruct *sgx.Sigstruct // nil when it cannot be read
 }
 
 // Err is nil when every rule held, and names those that did not otherwise.
@@ -245,6 +247,7 @@ func (x *Inspection) checkOwn(own *ownContent) {
 		x.rule(false, "sigstruct_format", "a SIGSTRUCT of 1808 bytes", err.Error(), changedAdvice)
 		return
 	}
+	x.sigstruct = s
 	signer := s.MRSigner()
 	x.MRSigner, x.ISVProdID, x.ISVSVN, x.Date = hex.EncodeToString(signer[:]), s.ISVProdID, s.ISVSVN, s.Date
 	seen := "right"

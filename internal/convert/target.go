@@ -10,6 +10,13 @@ import (
 	"hitoku.dev/measure/workload"
 )
 
+// Where an image converted for SGX has Gramine's manifest and signature.
+const (
+	sgxFolder        = workload.Dir + "/sgx"
+	sgxManifestPath  = sgxFolder + "/app.manifest.sgx"
+	sgxSignaturePath = sgxFolder + "/app.sig"
+)
+
 // product is what the target of a TEE makes of an image.
 type product struct {
 	params sgx.Params // what is signed; EnclaveHash is the measurement
