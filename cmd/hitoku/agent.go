@@ -19,6 +19,7 @@ import (
 
 	"hitoku.dev/enclave/simtee"
 	"hitoku.dev/internal/agent"
+	"hitoku.dev/internal/sgxhost"
 	"hitoku.dev/internal/wire"
 )
 
@@ -67,12 +68,12 @@ Containers reach the agent at the address of the container bridge:
 	f.StringVar(&o.dataDir, "data-dir", envOr("HITOKU_AGENT_DATA_DIR", agentDataDir()), "`folder` for the node's key, certificate and platform state")
 	f.StringArrayVar(&o.listen, "listen", nil, "`address` to serve workloads on, may be repeated (default 127.0.0.1:9092 and port 9092 of the container bridges)")
 	f.StringVar(&o.teeDir, "tee-dir", envOr("HITOKU_TEE_DIR", defaultTEEDir()), "`folder` for the socket of the simulated TEE; containers mount it at /run/hitoku/tee")
-	f.StringVar(&o.cdiDir, "cdi-dir", "", "write a CDI specification to this `folder`, so that --device hitoku.dev/tee=all mounts the socket (/etc/cdi or /var/run/cdi)")
+	f.StringVar(&o.cdiDir, "cdi-dir", "", "write a CDI specification to this `folder`, so that --device hitoku.dev/tee=all mounts the socket, and --device hitoku.dev/tee=sgx gives SGX where the machine has it (/etc/cdi or /var/run/cdi)")
 	f.StringVar(&o.name, "name", os.Getenv("HITOKU_NODE_NAME"), "`name` of the node (default: the host name)")
 	f.StringVar(&o.description, "description", "", "`text` shown with the node")
 	f.StringVar(&o.userNamespace, "containers", "auto", "where containers run: `own` user namespace of the agent (Docker), `child` (rootless engines, userns-remap), or auto: own for root, child otherwise")
 	f.BoolVar(&o.jsonLog, "json", false, "log JSON lines")
-	cmd.AddCommand(newAgentStatusCommand())
+	cmd.AddCommand(newAgentStatusCommand(), newAgentPlatformCommand())
 	return cmd
 }
 
@@ -109,7 +110,7 @@ func runAgent(cmd *cobra.Command, o *agentOptions) error {
 		Manager: o.manager, JoinToken: token, DataDir: o.dataDir, Listen: o.listen, TEEDir: teeDir,
 		Name: o.name, Description: o.description, CDIDir: o.cdiDir, Version: version(),
 		Platform: platform, TEE: simtee.NewServer(platform, simtee.ServerOptions{Log: log, UserNamespace: namespace}),
-		Log: log, Now: time.Now, Rand: rand.Reader,
+		Log: log, Now: time.Now, Rand: rand.Reader, Host: sgxhost.Detect("/"),
 	}
 	if len(options.Listen) == 0 {
 		options.Listen = []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(agent.DefaultPort))}
@@ -207,6 +208,9 @@ func printAgentStatus(w io.Writer, s *agent.Status) {
 		when(s.CertificateExpires), list(s.Listen), or(s.TEESocket), or(s.Version))
 	for _, text := range s.Warnings {
 		fmt.Fprintf(w, "warning\t%s\n", text)
+	}
+	if s.SGX != nil && s.SGX.SGX { // where the processor has none, nothing is missing
+		fmt.Fprintf(w, "SGX\t%s\n", sgxSummary(s.SGX))
 	}
 	for _, app := range s.Apps {
 		fmt.Fprintf(w, "app\t%s: %s, %d request(s), last %s\n", or(app.Subject), app.Status, app.Requests, when(&app.LastSeen))

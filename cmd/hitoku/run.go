@@ -100,15 +100,18 @@ func runImage(cmd *cobra.Command, o *runOptions) error {
 	if err := o.readPull(cmd.InOrStdin()); err != nil {
 		return err
 	}
+	if o.TEE == runner.TEESGX && os.Getenv("DOCKER_HOST") == "" && os.Getenv("CONTAINER_HOST") == "" {
+		o.SGX = sgxhost.Detect("/")
+		if err := o.SGX.Err(); err != nil {
+			return fmt.Errorf("run: %w", err)
+		}
+	}
 	ctx := cmd.Context()
 	engine, err := runner.Choose(ctx, o.Engine)
 	if err != nil {
 		return asUsage(err)
 	}
 	o.Engine, o.StopTimeout = engine, o.stopTimeout
-	if o.TEE == runner.TEESGX && os.Getenv("DOCKER_HOST") == "" && os.Getenv("CONTAINER_HOST") == "" {
-		o.SGX = sgxhost.Detect("/")
-	}
 	if o.TEEDir == "" && engine == runner.EngineBuiltin {
 		o.TEEDir = defaultTEEDir()
 	}
