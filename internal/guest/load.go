@@ -41,6 +41,9 @@ func load(root string) (*image, []byte, error) {
 	if i.manifest, err = workload.Decode(raw); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w; convert the image again", workload.ManifestPath, err)
 	}
+	if i.manifest.TEE != workload.TEESimulated {
+		return nil, nil, fmt.Errorf("%s is for %q, wanted %q: the file has changed while this program started", workload.ManifestPath, i.manifest.TEE, workload.TEESimulated)
+	}
 	return i, raw, nil
 }
 

@@ -355,3 +355,15 @@ func TestSGXNatively(t *testing.T) {
 		t.Errorf("%v; log:\n%s", err, log.String())
 	}
 }
+
+// TestLoadRefusesSGX: an enclave's manifest lists no files, so that the simulation's
+// checks would find nothing wrong.
+func TestLoadRefusesSGX(t *testing.T) {
+	t.Parallel()
+	e := newEnclosed(t)
+	e.convert()
+	write(t, e.root+workload.SigstructPath, strings.Repeat("x", sigstructSize), 0o644)
+	if _, _, err := load(e.root); err == nil || !strings.Contains(err.Error(), `is for "sgx"`) {
+		t.Error(err)
+	}
+}
