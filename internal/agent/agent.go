@@ -245,7 +245,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		}
 		a.o.Log.Info("CDI specification written", "file", path)
 	}
-	for _, text := range Privileges() {
+	for _, text := range append(Privileges(), hardware(a.o.Host)...) {
 		a.warn(text)
 	}
 	g, ctx := errgroup.WithContext(ctx)

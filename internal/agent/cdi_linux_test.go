@@ -85,6 +85,16 @@ func TestCDISpecGivesSGX(t *testing.T) {
 	}
 }
 
+func TestHardwareIsSaidToBeUnproven(t *testing.T) {
+	t.Parallel()
+	if hardware(nil) != nil || hardware(&sgxhost.Platform{SGX: true}) != nil {
+		t.Error("a warning about SGX on a machine that is not ready for it")
+	}
+	if text := strings.Join(hardware(&sgxhost.Platform{Ready: true}), ""); !strings.Contains(text, "same_platform") {
+		t.Errorf("%q", text)
+	}
+}
+
 // inject applies a CDI device to an OCI runtime configuration, as an engine does
 // for --device KIND=NAME (CDI specification, "OCI Edits").
 func inject(t *testing.T, spec *specs.Spec, device string, config map[string]any) {

@@ -3,6 +3,8 @@ package agent
 import (
 	"fmt"
 	"os"
+
+	"hitoku.dev/internal/sgxhost"
 )
 
 // initialPIDNamespace is the inode of the machine's first PID namespace (PROC_PID_INIT_INO).
@@ -15,6 +17,15 @@ const initialPIDNamespace = "pid:[4026531836]"
 func Privileges() []string {
 	pidns, err := os.Readlink("/proc/self/ns/pid")
 	return privileges(os.Geteuid(), pidns, err)
+}
+
+// hardware says what this agent does not do on a machine that is ready for SGX:
+// the agent is no enclave, so that it cannot prove that the platform is hardware.
+func hardware(host *sgxhost.Platform) []string {
+	if host == nil || !host.Ready {
+		return nil
+	}
+	return []string{"this machine has SGX, and the agent enrols it for the simulation all the same: only an enclave with a known measurement proves the platform, and this release has none (see docs/sgx.md); the manager refuses certificates to SGX programs on this node by rule same_platform"}
 }
 
 func privileges(euid int, pidns string, err error) []string {
