@@ -125,7 +125,7 @@ func (g *sgxGuest) load(context.Context) error {
 
 // check compares what Gramine made of its manifest with what this guest was
 // measured with, and decides arguments and environment. GODEBUG has acted before the
-// first line, so that its presence alone is refused.
+// first line, so that a value which is not the image's own is refused.
 func (g *sgxGuest) check(context.Context) error {
 	x := &g.manifest.Exec
 	refused := &refusals{}
@@ -137,8 +137,8 @@ func (g *sgxGuest) check(context.Context) error {
 		refused.add(Refusal{Rule: "arguments", Path: "loader.argv", Wanted: fmt.Sprintf("%q", args), Seen: fmt.Sprintf("%q", g.Args), Advice: "convert the image again: the host gives no arguments to an enclave"})
 	}
 	given := envMap(g.Env)
-	if v, ok := given["GODEBUG"]; ok {
-		refused.add(Refusal{Rule: "environment", Path: "GODEBUG", Wanted: "not set", Seen: fmt.Sprintf("%q", v), Advice: "it changes this program before its first line; take it out of loader.env"})
+	if v, ok := given["GODEBUG"]; ok && !slices.Contains(g.manifest.Env.Fixed, "GODEBUG="+v) {
+		refused.add(Refusal{Rule: "environment", Path: "GODEBUG", Wanted: "not set, or as the image fixes it", Seen: fmt.Sprintf("%q", v), Advice: "it changes this program before its first line; take it out of loader.env"})
 	}
 	if err := refused.err(); err != nil {
 		return err
