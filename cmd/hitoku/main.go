@@ -61,7 +61,7 @@ func newRootCommand() *cobra.Command {
 	root := group("hitoku", "Run programs that not even the machine's owner can look into, and prove it",
 		newManagerCommand(), newLoginCommand(), newLogoutCommand(), newAccountCommand(), newUserCommand(), newTokenCommand(),
 		newAppCommand(), newImageCommand(), newTaskCommand(), newNodeCommand(), newZoneCommand(), newRegistryCommand(), newAuditCommand(),
-		newConvertCommand(), newInspectCommand(), newResignCommand(), newVerifyCommand(measureImage), newCollateralCommand(), newAgentCommand(), newRunCommand(),
+		newConvertCommand(), newInspectCommand(), newResignCommand(), newMeasureCommand(), newVerifyCommand(measureImage), newCollateralCommand(), newAgentCommand(), newRunCommand(),
 		newLedgerCommand(), newDemoCommand(), newVersionCommand(),
 	)
 	root.SilenceErrors, root.SilenceUsage = true, true

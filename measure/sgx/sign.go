@@ -35,6 +35,7 @@ type Params struct {
 	ISVProdID   uint16
 	ISVSVN      uint16
 	Date        uint32 // yyyymmdd; 0 means DefaultDate
+	NoDate      bool   // the date is 0000-00-00; Date is not used
 	// Attributes and AttributesMask: where all four numbers are zero, DefaultAttributes is taken for
 	// both, with every bit compared, so that a debug launch is refused by EINIT.
 	Attributes     Attributes
@@ -63,7 +64,10 @@ func Sign(ctx context.Context, p Params, signer Signer) (*Sigstruct, error) {
 		ISVProdID:      p.ISVProdID,
 		ISVSVN:         p.ISVSVN,
 	}
-	if s.Date == 0 {
+	switch {
+	case p.NoDate:
+		s.Date = 0
+	case s.Date == 0:
 		s.Date = DefaultDate
 	}
 	if s.Date > 99991231 {

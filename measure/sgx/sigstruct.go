@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/bits"
 )
 
 const (
@@ -53,6 +54,11 @@ var (
 type Attributes struct {
 	Flags uint64
 	XFRM  uint64
+}
+
+// String is the 16 bytes as the hardware has them, FLAGS and XFRM little-endian, in hexadecimal.
+func (a Attributes) String() string {
+	return fmt.Sprintf("%016x%016x", bits.ReverseBytes64(a.Flags), bits.ReverseBytes64(a.XFRM))
 }
 
 // FlagDebug is the bit of Attributes.Flags that lets a debugger into an enclave.
