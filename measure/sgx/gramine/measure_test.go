@@ -129,9 +129,18 @@ func byTheBook(manifest, file []byte, size uint64, threads int, edmm bool) [32]b
 	for t := range n {
 		p := make([]byte, 0x1000)
 		for _, f := range [][2]uint64{
-			{0, tls + t*0x1000}, {8, 0xbadbadbadbad}, {0x110, size}, {0x118, tcs + t*0x1000}, {0x120, stacks[t] + 0x40000},
-			{0x130, sigs[t]}, {0x138, sigs[t] + 0x10000}, {0x148, ssa + t*0x8000}, {0x150, ssa + t*0x8000 + 0x4000 - 0xb8},
-			{0x1a0, uint64(len(text))}, {0x1a8, 0x10000}, {0x1b0, pal},
+			{0, tls + t*0x1000},
+			{8, 0xbadbadbadbad},
+			{0x110, size},
+			{0x118, tcs + t*0x1000},
+			{0x120, stacks[t] + 0x40000},
+			{0x130, sigs[t]},
+			{0x138, sigs[t] + 0x10000},
+			{0x148, ssa + t*0x8000},
+			{0x150, ssa + t*0x8000 + 0x4000 - 0xb8},
+			{0x1a0, uint64(len(text))},
+			{0x1a8, 0x10000},
+			{0x1b0, pal},
 		} {
 			le.PutUint64(p[f[0]:], f[1])
 		}
@@ -177,8 +186,13 @@ func TestByTheBook(t *testing.T) {
 			threads int
 			edmm    bool
 		}{
-			{"4M", 4 << 20, 4, false}, {"8388608", 8 << 20, 1, false}, {"16384K", 16 << 20, 13, false},
-			{"256M", 256 << 20, 300, false}, {"1G", 1 << 30, 4, true}, {"1024G", 1 << 40, 3, true}, {"64M", 64 << 20, 7, true},
+			{"4M", 4 << 20, 4, false},
+			{"8388608", 8 << 20, 1, false},
+			{"16384K", 16 << 20, 13, false},
+			{"256M", 256 << 20, 300, false},
+			{"1G", 1 << 30, 4, true},
+			{"1024G", 1 << 40, 3, true},
+			{"64M", 64 << 20, 7, true},
 		} {
 			t.Run(fmt.Sprintf("%s/%s-%d-%v", name, c.size, c.threads, c.edmm), func(t *testing.T) {
 				t.Parallel()

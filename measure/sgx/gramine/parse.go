@@ -117,8 +117,8 @@ func Parse(b []byte) (*Manifest, error) {
 	if err != nil {
 		return nil, tomlError(err)
 	}
-	for _, k := range meta.Undecoded() {
-		name := k.String()
+	if unknown := meta.Undecoded(); len(unknown) > 0 {
+		name := unknown[0].String()
 		e := &Error{Key: name, Seen: "Gramine does not know this key and would ignore it", Advice: "remove it, or correct its spelling"}
 		for old, advice := range dropped {
 			if name == old || strings.HasPrefix(name, old+".") {

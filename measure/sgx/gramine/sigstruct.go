@@ -41,8 +41,11 @@ func (m *Manifest) SignParams(mrenclave [32]byte, date uint32) (sgx.Params, []st
 		state, absent string
 		bits          uint64
 	}{
-		{f.AVX, "unspecified", xfrmAVX}, {f.AVX512, "unspecified", xfrmAVX512}, {f.AMX, "unspecified", xfrmAMX},
-		{f.MPX, "disabled", xfrmMPX}, {f.PKRU, "disabled", xfrmPKRU},
+		{f.AVX, "unspecified", xfrmAVX},
+		{f.AVX512, "unspecified", xfrmAVX512},
+		{f.AMX, "unspecified", xfrmAMX},
+		{f.MPX, "disabled", xfrmMPX},
+		{f.PKRU, "disabled", xfrmPKRU},
 	} {
 		if c.state == "" {
 			c.state = c.absent
