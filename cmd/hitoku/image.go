@@ -24,6 +24,7 @@ func newImageCommand() *cobra.Command {
 
 type imageRegisterOptions struct {
 	app, tee, measurement, signer, name string
+	sigstruct, sgxs                     string
 	prodID, svn                         uint16
 	output
 }
@@ -31,11 +32,17 @@ type imageRegisterOptions struct {
 func newImageRegisterCommand() *cobra.Command {
 	var o imageRegisterOptions
 	cmd := &cobra.Command{
-		Use:   "register --app NAME --measurement HEX --signer HEX",
+		Use:   "register --app NAME --measurement HEX --signer HEX | --app NAME --sigstruct FILE",
 		Short: "Register a measurement that was found elsewhere, for example by hitoku convert",
 		Long: `Register a measurement that was found elsewhere, for example by hitoku convert.
 Then the image waits for an approval. Product id and version number are the
-application's where no flag gives others.`,
+application's where no flag gives others.
+
+An SGX enclave that other tools made is registered by its SIGSTRUCT, which has all
+four (a file of 1808 bytes, NAME.sig), or by its SGX stream with --sgxs and --signer. A
+SIGSTRUCT with a wrong signature, or for debug enclaves, is refused.`,
+		Example: `  hitoku image register --app web --measurement 3f…9c --signer 83…d7
+  hitoku image register --app enclave --sigstruct app.sig --sgxs app.sgxs`,
 		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
 	}
@@ -44,6 +51,8 @@ application's where no flag gives others.`,
 	f.StringVar(&o.measurement, "measurement", "", "measurement (of SGX: MRENCLAVE), 64 hexadecimal `digits` (required)")
 	f.StringVar(&o.signer, "signer", "", "MRSIGNER, 64 hexadecimal `digits` (required)")
 	f.StringVar(&o.tee, "tee", "sim", "`KIND` of TEE that it was measured for: sim or sgx")
+	f.StringVar(&o.sigstruct, "sigstruct", "", "`FILE` with the SIGSTRUCT of an SGX enclave, instead of --measurement and --signer")
+	f.StringVar(&o.sgxs, "sgxs", "", "`FILE` with the SGX stream of an enclave, instead of --measurement")
 	f.StringVar(&o.name, "name", "", "image `NAME:TAG`, for people")
 	f.Uint16Var(&o.prodID, "isv-prod-id", 0, "product id (default: the application's)")
 	f.Uint16Var(&o.svn, "isv-svn", 0, "security version number (default: the application's)")
@@ -52,8 +61,11 @@ application's where no flag gives others.`,
 }
 
 func (o *imageRegisterOptions) run(cmd *cobra.Command) error {
+	if err := o.fromFiles(cmd.Flags().Changed); err != nil {
+		return err
+	}
 	if o.app == "" || o.measurement == "" || o.signer == "" {
-		return usageError{errors.New("image register: --app, --measurement and --signer are all needed")}
+		return usageError{errors.New("image register: --app, --measurement and --signer are all needed, or --app and --sigstruct")}
 	}
 	for _, flag := range []struct{ name, value string }{{"measurement", o.measurement}, {"signer", o.signer}} {
 		if raw, err := hex.DecodeString(flag.value); err != nil || len(raw) != 32 {
@@ -72,10 +84,10 @@ func (o *imageRegisterOptions) run(cmd *cobra.Command) error {
 		return err
 	}
 	m := measuredBuild{tee: o.tee, measurement: o.measurement, signer: o.signer, prodID: o.prodID, svn: o.svn}
-	if !cmd.Flags().Changed("isv-prod-id") {
+	if !cmd.Flags().Changed("isv-prod-id") && o.sigstruct == "" {
 		m.prodID = uint16(app.ISVProdID)
 	}
-	if !cmd.Flags().Changed("isv-svn") {
+	if !cmd.Flags().Changed("isv-svn") && o.sigstruct == "" {
 		m.svn = uint16(app.ISVSVN)
 	}
 	if o.name != "" {

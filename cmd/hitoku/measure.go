@@ -14,7 +14,7 @@ import (
 )
 
 func newMeasureCommand() *cobra.Command {
-	return group("measure", "Compute what hardware will measure, from files alone", newMeasureManifestCommand(), newMeasureSigstructCommand())
+	return group("measure", "Compute what hardware will measure, from files alone", newMeasureManifestCommand(), newMeasureSigstructCommand(), newMeasureSGXSCommand())
 }
 
 type measureManifestOptions struct {
