@@ -131,8 +131,8 @@ func (o *measureManifestOptions) measure(cmd *cobra.Command, path string, manife
 	if err != nil {
 		return fail(fmt.Errorf("%s: %w", path, err))
 	}
-	if m.SGX.Debug {
-		notices = append(notices, "sgx.debug is true: the enclave keeps nothing secret from its host")
+	for _, w := range m.Weaknesses() {
+		notices = append(notices, w.String())
 	}
 	hash := hex.EncodeToString(got.MRENCLAVE[:])
 	return &measuredEnclave{
