@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"hitoku.dev/internal/convert/sgxplan"
 	"hitoku.dev/measure/workload"
 )
 
@@ -19,6 +20,7 @@ type File struct {
 	InputAuth, OutputAuth *Auth
 	Options               Options
 	ISVProdID, ISVSVN     *uint16
+	SGX                   sgxplan.Options // filled by ParseFileFor for SGX only
 	// NoPush is set by push_converted_image: false.
 	NoPush bool
 	// Notices name members that have no meaning here and were passed over.
@@ -34,14 +36,10 @@ const maxRequestFile = 4 << 20
 // program may do and cannot be honoured are errors; members about other TEEs'
 // hardware are notices; members that nobody published are errors.
 func ParseFile(data []byte) (*File, error) {
-	f, err := parseFile(data)
-	if err != nil {
-		return nil, requestError("request file: %w", err)
-	}
-	return f, nil
+	return ParseFileFor(data, workload.TEESimulated)
 }
 
-func parseFile(data []byte) (*File, error) {
+func parseFile(data []byte, sgx bool) (*File, error) {
 	if len(data) > maxRequestFile {
 		return nil, fmt.Errorf("%d bytes, at most %d are read", len(data), maxRequestFile)
 	}
@@ -54,7 +52,7 @@ func parseFile(data []byte) (*File, error) {
 		return nil, fmt.Errorf("something follows the JSON object")
 	}
 	f := &File{}
-	r := &fileReader{f: f}
+	r := &fileReader{f: f, sgx: sgx}
 	if err := r.object("", raw, r.member); err != nil {
 		return nil, err
 	}
@@ -62,7 +60,10 @@ func parseFile(data []byte) (*File, error) {
 }
 
 // fileReader fills a File member by member.
-type fileReader struct{ f *File }
+type fileReader struct {
+	f   *File
+	sgx bool // members for SGX have a meaning
+}
 
 // object calls each member of a JSON object under its snake_case name. Two
 // members of one name, in whatever spelling, are refused.
@@ -215,8 +216,20 @@ func (r *fileReader) readOnly(path string, v json.RawMessage) error {
 	return err
 }
 
+func (r *fileReader) tee() string {
+	if r.sgx {
+		return "SGX"
+	}
+	return "the simulated TEE"
+}
+
 // foreign judges the published members that this TEE has no use for.
 func (r *fileReader) foreign(path, name string, v json.RawMessage) error {
+	if r.sgx {
+		if ok, err := r.enclave(path, name, v); ok {
+			return err
+		}
+	}
 	switch name {
 	case "mem_size", "threads", "cpu_count", "nitro_enclaves_options", "snp_enclaves_options", "tdx_enclaves_options",
 		"enclaves_options", "nvidia_driver_capabilities", "java_mode", "allow_docker_pull_failure", "app", "app_id",
@@ -224,7 +237,7 @@ func (r *fileReader) foreign(path, name string, v json.RawMessage) error {
 		if name == "allow_docker_pull_failure" && string(v) == "false" {
 			return nil
 		}
-		r.f.Notices = append(r.f.Notices, fmt.Sprintf("request file: %s has no meaning for the simulated TEE and is passed over", path))
+		r.f.Notices = append(r.f.Notices, fmt.Sprintf("request file: %s has no meaning for %s and is passed over", path, r.tee()))
 		return nil
 	case "debug", "enable_gpu_passthrough", "enable_overlay_filesystem_persistence", "add_ccm_ca_certificates":
 		on, err := value[bool](path, v)
