@@ -96,9 +96,8 @@ func (p *planner) encrypted(mounts map[string]gramine.Mount) {
 			continue
 		}
 		paths := p.mountable(at, "--encrypted PATH")
-		if len(paths) > 0 { // one storage: the path is bound into each file
-			to := paths[len(paths)-1]
-			mounts[to] = gramine.Mount{Type: gramine.MountEncrypted, Path: to, URI: "file:" + to, KeyName: name}
+		for _, to := range paths { // one storage: the path of the host is bound into each file
+			mounts[to] = gramine.Mount{Type: gramine.MountEncrypted, Path: to, URI: "file:" + paths[len(paths)-1], KeyName: name}
 		}
 	}
 }

@@ -178,6 +178,14 @@ func TestOptions(t *testing.T) {
 		}, func(_ *gramine.Manifest, r *Report) bool {
 			return cmp.Equal(r.SGX.Encrypted, []workload.EncryptedMount{{Key: workload.KeyMREnclave, Path: "/a"}, {Key: "own", Path: "/b"}, {Key: workload.KeyMREnclave, Path: "/c"}}) && said(r, "next version cannot read")
 		}},
+		"key of a link": {func(in *Input) {
+			in.DirLinks = append(in.DirLinks, DirLink{"/data", "srv/data"})
+			in.Folders = append(in.Folders, workload.Folder{Mode: workload.FolderEncrypted, Path: "/data"})
+		}, func(m *gramine.Manifest, r *Report) bool {
+			return len(r.SGX.Encrypted) == 2 && slices.ContainsFunc(m.FS.Mounts, func(f gramine.Mount) bool {
+				return f.Path == "/data" && f.Type == gramine.MountEncrypted && f.URI == "file:/srv/data"
+			})
+		}},
 		"packed": {func(in *Input) {
 			in.Packed, in.PackedFolders = &workload.Packed{Path: "/.hitoku/sgx/packed.tar", Root: "/", SHA256: hash, Size: 1}, []string{"/srv"}
 		}, func(m *gramine.Manifest, r *Report) bool {
