@@ -218,7 +218,7 @@ func TestOptions(t *testing.T) {
 			in.Files = append(in.Files, file("/lib/liburing.so.2"))
 			in.Config = &v1.Config{StopSignal: "SIGQUIT", Healthcheck: &v1.HealthConfig{Test: []string{"CMD", "x"}}, Volumes: map[string]struct{}{"/a\n": {}}}
 		}, func(_ *gramine.Manifest, r *Report) bool { return len(r.Findings) == 7 }},
-		"shell":  {func(in *Input) { in.Exec.Entry, in.Exec.Args = []string{"/bin/sh", "-c", "nginx"}, nil }, func(_ *gramine.Manifest, r *Report) bool { return len(r.Findings) == 2 }},
+		"shell":  {func(in *Input) { in.Exec.Entry, in.Exec.Args = []string{"/bin/sh", "-c", "exec nginx -g x"}, nil }, func(_ *gramine.Manifest, r *Report) bool { return len(r.Findings) == 2 }},
 		"script": {func(in *Input) { in.Exec.Entry = []string{"/start.sh", "init"} }, func(_ *gramine.Manifest, r *Report) bool { return len(r.Findings) == 1 }},
 		"many": {func(in *Input) {
 			for i := range 3001 {

@@ -39,6 +39,13 @@ func Preflight(in *Input) []Finding {
 	out := []Finding{}
 	add := func(file, rule, option string) { out = append(out, Finding{file, rule, option}) }
 	argv := slices.Concat(in.Exec.Entry, in.Exec.Args)
+	if len(argv) > 2 && argv[1] == "-c" { // the shell form: the command's first word is what it starts
+		words := strings.Fields(argv[2])
+		if len(words) > 0 && words[0] == "exec" {
+			words = words[1:]
+		}
+		argv = slices.Concat(argv[:2], words[:min(len(words), 1)])
+	}
 	for i, a := range argv {
 		if i > 0 && strings.HasPrefix(a, "-") {
 			continue
