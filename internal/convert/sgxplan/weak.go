@@ -40,42 +40,25 @@ func (p *planner) weaknesses(m *gramine.Manifest) {
 // options, one by one.
 func weak(m *gramine.Manifest, allowed []string) []weakness {
 	var list []weakness
-	add := func(when bool, key, value, why string) {
-		if when {
-			list = append(list, weakness{key, value, why, "insecure:" + key})
+	for _, w := range m.Weaknesses() {
+		switch w.Key {
+		case gramine.KeyAllowedFiles: // judged below, each
+		case "sgx.debug":
+			list = append(list, weakness{w.Key, w.Value, w.Why, "debug"})
+		default:
+			list = append(list, weakness{w.Key, w.Value, w.Why, "insecure:" + w.Key})
 		}
 	}
-	if m.SGX.Debug {
-		list = append(list, weakness{"sgx.debug", "true", "whoever runs the machine reads the enclave's memory", "debug"})
-	}
-	l, s := &m.Loader, &m.SGX
-	add(l.InsecureUseCmdlineArgv, "loader.insecure__use_cmdline_argv", "true", "the host chooses the arguments")
-	add(l.InsecureUseHostEnv, "loader.insecure__use_host_env", "true", "the host sets every variable")
-	add(l.InsecureDisableASLR, "loader.insecure__disable_aslr", "true", "addresses can be predicted")
-	add(l.LogLevel != "" && l.LogLevel != "error" && l.LogLevel != "none", "loader.log_level", strconv.Quote(l.LogLevel), "the host reads file names and data in the log")
-	add(l.LogFile != "", "loader.log_file", strconv.Quote(l.LogFile), "the enclave writes to a file of the host")
-	add(len(m.FS.InsecureKeys) > 0, "fs.insecure__keys", fmt.Sprintf("%d keys", len(m.FS.InsecureKeys)), "everybody who has the image has the keys")
-	add(s.FileCheckPolicy != "" && s.FileCheckPolicy != "strict", "sgx.file_check_policy", strconv.Quote(s.FileCheckPolicy), "the host may put any file in")
-	add(s.InsecureRPCThreads != 0, "sgx.insecure__rpc_thread_num", strconv.FormatInt(s.InsecureRPCThreads, 10), "exitless calls open side channels")
-	add(s.InsecureMemfaultsWithoutExinfo, "sgx.insecure__allow_memfaults_without_exinfo", "true", "the host forges memory faults")
-	add(s.EnableStats, "sgx.enable_stats", "true", "the host learns what the enclave does")
-	add(s.VTuneProfile, "sgx.vtune_profile", "true", "the host learns what the enclave does")
-	add(s.Profile.Enable != "" && s.Profile.Enable != "none", "sgx.profile", strconv.Quote(s.Profile.Enable), "the host learns what the enclave does")
-	add(m.Sys.InsecureEventfd, "sys.insecure__allow_eventfd", "true", "the host forges events")
-	add(len(m.Sys.DebugMockedSyscalls) > 0, "sys.debug__mock_syscalls", fmt.Sprintf("%d calls", len(m.Sys.DebugMockedSyscalls)), "programs get made-up results")
-	add(len(m.Sys.AllowedIoctls) > 0, "sys.allowed_ioctls", fmt.Sprintf("%d codes", len(m.Sys.AllowedIoctls)), "memory of the enclave is copied to a driver of the host")
-	for _, mount := range m.FS.Mounts {
-		add(mount.Type == gramine.MountUntrustedShm, "fs.mounts", mount.Path+" untrusted_shm", "the host reads and writes that memory")
-	}
+	s := &m.SGX
 	named := map[string]bool{}
 	for _, a := range allowed {
 		named[allowedURI(a)] = true
 	}
 	for _, uri := range s.AllowedFiles {
 		if why := allowedWhy(uri, s.TrustedFiles); why != "" {
-			add(true, "sgx.allowed_files", uri, why)
-		} else {
-			add(!named[uri], "sgx.allowed_files", uri, "the host reads and forges it")
+			list = append(list, weakness{gramine.KeyAllowedFiles, uri, why, "insecure:" + gramine.KeyAllowedFiles})
+		} else if !named[uri] {
+			list = append(list, weakness{gramine.KeyAllowedFiles, uri, "the host reads and forges it", "insecure:" + gramine.KeyAllowedFiles})
 		}
 	}
 	slices.SortStableFunc(list, func(a, b weakness) int { return strings.Compare(a.key, b.key) })
