@@ -14,7 +14,6 @@ declare -A why=(
 	[postgresql]="the store's statements run on it too"
 	[tzdata]="a tree of files that were not written just now"
 	[openssl]="signs as an external command would"
-	[strace]="lists the files that a program opens, to compare with those chosen for it"
 	[nodejs]="runs the compiler of the contracts, and the client of the ledger in another language"
 	[npm]="fetches the compiler of the contracts"
 	[swtpm]="a TPM of other people's making: quotes and credential activation are tested on it"
@@ -22,7 +21,7 @@ declare -A why=(
 declare -A probe=(
 	[docker.io]=dockerd [debootstrap]=debootstrap [iptables]=iptables [iproute2]=ip [gcc]=gcc [curl]=curl
 	[docker-registry]=docker-registry [libc6-dev]=/usr/include/stdlib.h [postgresql]=/usr/share/doc/postgresql
-	[nodejs]=node [npm]=npm [swtpm]=swtpm [tzdata]=/usr/share/zoneinfo [openssl]=openssl [strace]=strace
+	[nodejs]=node [npm]=npm [swtpm]=swtpm [tzdata]=/usr/share/zoneinfo [openssl]=openssl
 )
 
 missing=()

@@ -237,7 +237,7 @@ func expand(w string, vars map[string]string) string {
 			i++
 			continue
 		}
-		from, to, after := i+1, i+1, 0
+		from, after := i+1, 0
 		if w[from] == '{' {
 			n := strings.IndexByte(w[from:], '}')
 			if n < 0 {
@@ -245,7 +245,8 @@ func expand(w string, vars map[string]string) string {
 			}
 			from, after = from+1, from+n+1
 		}
-		for to = from; to < len(w) && w[to] != '.' && moduleName(w[to:to+1]); to++ {
+		to := from
+		for ; to < len(w) && w[to] != '.' && moduleName(w[to:to+1]); to++ {
 		}
 		name, rest := w[from:to], ""
 		if after == 0 {

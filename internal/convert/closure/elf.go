@@ -112,12 +112,10 @@ func (s *selector) libraryFolders() []string {
 			s.libs = append(s.libs, clean(d))
 		}
 	}
-	for _, d := range []string{
+	s.libs = append(s.libs, []string{
 		"/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib/aarch64-linux-gnu", "/usr/lib/aarch64-linux-gnu",
 		"/lib64", "/usr/lib64", "/lib", "/usr/lib", "/usr/local/lib",
-	} {
-		s.libs = append(s.libs, d)
-	}
+	}...)
 	return s.libs
 }
 

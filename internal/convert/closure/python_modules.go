@@ -54,6 +54,7 @@ func (s *selector) pythonTake(p, why string) bool {
 		return false
 	}
 	s.pythonCompiled(at)
+	s.pythonCompiled(clean(p)) // beside the name that was found, where that is a link
 	return true
 }
 

@@ -49,9 +49,7 @@ type selector struct {
 	commands map[string]bool
 	owned    map[string]bool // application folders that were taken
 	libs     []string        // default folders of the loader
-	musl     bool
 	python   *python
-	node     bool
 }
 
 // Select finds what the program of a request needs of the tree. An error names the file
