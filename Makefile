@@ -6,7 +6,7 @@ GOENV := CGO_ENABLED=0 GOAMD64=v1 GOFLAGS=
 # The guest and the ledger's node are measured: they must come out the same from every checkout: no paths, no version stamp, no build id.
 GUESTFLAGS := -trimpath -buildvcs=false -ldflags "-s -w -buildid="
 
-.PHONY: help build demo demo-ledger test test-all test-fast test-evidence bench bench-attest bench-ledger fuzz lint tidy-check guest-check clean tools
+.PHONY: help build demo demo-ledger test test-all test-fast test-race test-evidence bench bench-attest bench-ledger fuzz lint tidy-check guest-check clean tools
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -44,14 +44,21 @@ test-all: # with the services that test/services.sh starts
 	@echo "test: everything, 3 of 3: end to end"
 	@./test/e2e/run.sh
 
-RACE := ./internal/manager/... ./internal/agent/... ./internal/guest/... ./internal/convert/... ./internal/image/... ./enclave/... ./attest/... ./ledger/... ./internal/ledger/...
+RACE := ./internal/manager/... ./internal/agent/... ./internal/guest/... ./internal/convert ./enclave/... ./attest/atls ./attest/collateral \
+	./ledger ./ledger/client ./ledger/ledgerd ./internal/ledger/api ./internal/ledger/faulttest ./internal/ledger/hosttest \
+	./internal/ledger/history ./internal/ledger/member ./internal/ledger/node ./internal/ledger/order/... ./internal/ledger/simhost ./internal/ledger/state
+
+test-race: tools ## every package under the race detector (about half an hour)
+	@./test/services.sh env CGO_ENABLED=1 ./test/go.sh -race -short -timeout 30m ./...
 
 test-fast: tools ## the fast tests only; those that need a service skip
 	go test ./...
 
+EVIDENCE := ./attest/... ./measure/... ./internal/verify/...
+
 test-evidence: tools ## the verifier against real hardware's evidence in ../shared (HITOKU_EVIDENCE names another folder)
 	@dir=$${HITOKU_EVIDENCE:-$(CURDIR)/../shared/evidence}; [ -d "$$dir" ] || { echo "make: no evidence in $$dir; HITOKU_EVIDENCE names the folder"; exit 1; }
-	go test -count=1 ./attest/... ./measure/... ./internal/verify/...
+	go test -count=1 $(EVIDENCE)
 
 bench-attest: tools ## the verifiers of attest/ beside their peers in Go, on real evidence
 	@cd bench && go run .
