@@ -97,7 +97,7 @@ func (s *selector) libraryFolders() []string {
 			case isInclude && depth < 4:
 				pattern := under(parent(conf), strings.TrimSpace(rest))
 				for _, n := range s.t.Names(parent(pattern)) {
-					if c := join(parent(pattern), n); matches(pattern, c) {
+					if c := join(parent(pattern), n); Match(pattern, c) {
 						add(c, depth+1)
 					}
 				}

@@ -111,16 +111,16 @@ func (s *selector) selection() *Selection {
 
 func (s *selector) excluded(p string) bool {
 	for _, g := range s.q.Exclude {
-		if matches(g, p) {
+		if Match(g, p) {
 			return true
 		}
 	}
 	return false
 }
 
-// matches says whether a path is, or is below, what a path or glob names. "**" stands for
+// Match says whether a path is, or is below, what a path or glob names. "**" stands for
 // any number of folders at a pattern's end.
-func matches(pattern, p string) bool {
+func Match(pattern, p string) bool {
 	pattern = strings.TrimSuffix(strings.TrimSuffix(pattern, "/**"), "/")
 	if !strings.HasPrefix(pattern, "/") { // a name anywhere
 		for e := range strings.SplitSeq(p, "/") {
@@ -292,7 +292,7 @@ func (s *selector) include(pattern string) bool {
 	fixed := pattern[:strings.IndexAny(pattern, "*?[")]
 	found := false
 	s.folderNames(parent(fixed+"x"), 0, func(p string) {
-		if matches(pattern, p) {
+		if Match(pattern, p) {
 			if _, ok := s.take(p, why); ok {
 				found = true
 			}
