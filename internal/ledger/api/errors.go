@@ -24,7 +24,7 @@ const (
 	CodeRateLimited = "rate_limited"       // 429, with Retry-After
 	CodeInternal    = "internal"           // 500
 	CodeNotRunning  = "not_running"        // 503: no member yet, or without state
-	CodeBusy        = "busy"               // 503: as much as it may hold
+	CodeBusy        = "busy"               // 503: as much as it may hold, with Retry-After
 	CodeHalted      = "halted"             // 503: for good
 )
 
@@ -54,7 +54,7 @@ func errorOf(err error) *Error {
 	case errors.Is(err, replica.ErrNotRunning):
 		return Fail(http.StatusServiceUnavailable, CodeNotRunning, "the node is not running yet; GET /api/v1/health says what it waits for")
 	case errors.Is(err, replica.ErrBusy):
-		return Fail(http.StatusServiceUnavailable, CodeBusy, "the node is busy; try again later")
+		return Fail(http.StatusServiceUnavailable, CodeBusy, "the node holds as many commands or replies as it may, by number or bytes; try again later, or at another node")
 	case errors.Is(err, replica.ErrRequestKey):
 		return Fail(http.StatusConflict, CodeRequestKey, "the request is sealed to a key that this node does not have any more; fetch /api/v1/enclave_encryption_key again")
 	case errors.Is(err, replica.ErrRequest):
@@ -68,7 +68,7 @@ func errorOf(err error) *Error {
 // WriteError answers with an error.
 func WriteError(w http.ResponseWriter, e *Error) {
 	w.Header().Set("Content-Type", "application/json")
-	if e.Status == http.StatusTooManyRequests && w.Header().Get("Retry-After") == "" {
+	if (e.Status == http.StatusTooManyRequests || e.Code == CodeBusy) && w.Header().Get("Retry-After") == "" {
 		w.Header().Set("Retry-After", "1")
 	}
 	w.WriteHeader(e.Status)

@@ -28,6 +28,12 @@ func (r *Replica) enqueue(q queued) {
 	}
 	r.queued[q.hash] = true
 	r.queue = append(r.queue, q)
+	r.queueBytes += len(q.item)
+}
+
+// queueFull says whether no more commands may wait for the log.
+func (r *Replica) queueFull() bool {
+	return len(r.queue) >= r.o.Limits.Queue || r.queueBytes >= r.o.Limits.QueueBytes
 }
 
 // capacity is the longest batch in bytes: the largest bucket that fits into a record.
@@ -53,6 +59,7 @@ func (r *Replica) flush() {
 		}
 		if n == 0 { // can never fit; Submit refuses such
 			delete(r.queued, r.queue[0].hash)
+			r.queueBytes -= len(r.queue[0].item)
 			r.queue = r.queue[1:]
 			continue
 		}
@@ -64,6 +71,7 @@ func (r *Replica) flush() {
 		batch := make([][]byte, n)
 		for i, q := range items {
 			batch[i] = q.item
+			r.queueBytes -= len(q.item)
 		}
 		e := r.ctl.Epoch().Number
 		h := r.header(wire.TypeData, e)

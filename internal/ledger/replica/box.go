@@ -16,6 +16,9 @@ import (
 // application takes commands without a signature.
 var ErrNoBox = errors.New("this ledger takes no requests in Anonify's form")
 
+// boxReplySize is the bytes of a reply: nonce, tag and the JSON, padded.
+const boxReplySize = 24 + 16 + keys.BoxReplySize
+
 // boxState is for requests in Anonify's form.
 type boxState struct {
 	key *keys.BoxKey // nil: they are refused
@@ -71,7 +74,7 @@ func (r *Replica) SubmitBox(q keys.BoxRequest, claimed *[20]byte) (id wire.Hash,
 	if len(s.keys) == 0 { // the ticket lives as long as the newest request key
 		return id, false, ErrRequestKey
 	}
-	if len(r.queue) >= r.o.Limits.Queue {
+	if r.queueFull() {
 		return id, false, ErrBusy
 	}
 	c, sealer, err := r.box.key.Open(q)
@@ -81,12 +84,12 @@ func (r *Replica) SubmitBox(q keys.BoxRequest, claimed *[20]byte) (id wire.Hash,
 	if len(c.Arguments) == 0 {
 		c.Arguments = []byte("{}")
 	}
-	if !s.room(r.o.Limits.Tickets) {
+	if !s.room(r.o.Limits, boxReplySize) {
 		sealer.Erase()
 		return id, false, ErrBusy
 	}
-	t := &ticket{key: s.keys[len(s.keys)-1].id, box: sealer, results: make([]wire.Result, 1)}
-	s.tickets[id] = t
+	t := &ticket{key: s.keys[len(s.keys)-1].id, box: sealer, results: make([]wire.Result, 1), size: boxReplySize}
+	s.add(id, t)
 	if claimed != nil && *claimed != c.Account {
 		t.results[0] = refused(wire.StatusRejected, ledger.CodeBadSignature)
 	} else {
@@ -100,14 +103,22 @@ func (r *Replica) SubmitBox(q keys.BoxRequest, claimed *[20]byte) (id wire.Hash,
 // to code too_large.
 func (r *Replica) sealBox(t *ticket) ([]byte, error) {
 	x := t.results[0]
-	reply := keys.BoxReply{Status: "committed", Code: x.Outcome.Code, Message: x.Outcome.Message, Result: x.Outcome.Result}
-	if x.Status != wire.StatusCommitted {
-		reply.Status = "rejected"
-	}
+	reply := keys.BoxReply{Status: boxStatus(x.Status), Code: x.Outcome.Code, Message: x.Outcome.Message, Result: x.Outcome.Result}
 	sealed, err := t.box.Seal(reply, r.o.Random)
 	if err != nil {
 		reply = keys.BoxReply{Status: reply.Status, Code: ledger.CodeTooLarge}
 		sealed, err = t.box.Seal(reply, r.o.Random)
 	}
 	return sealed, err
+}
+
+// boxStatus is the word for a result's status.
+func boxStatus(status uint8) string {
+	switch status {
+	case wire.StatusCommitted:
+		return "committed"
+	case wire.StatusPending:
+		return "pending"
+	}
+	return "rejected" // nothing else comes of a command
 }

@@ -42,6 +42,15 @@ type block struct {
 	partial    bool // from a snapshot: its commands are not known
 }
 
+// bytes is what the outcomes take.
+func (b *block) bytes() int {
+	n := 0
+	for i := range b.done {
+		n += len(b.done[i].outcome.Message) + len(b.done[i].outcome.Result)
+	}
+	return n
+}
+
 // executor is the executed and the committed state.
 type executor struct {
 	kind          uint8
@@ -53,9 +62,11 @@ type executor struct {
 	outcomesRoot  wire.Hash // Q
 	blocks        []*block  // rising
 	kept          int       // commands in them
+	keptBytes     int       // of their outcomes
 	outcomes      map[wire.Hash]*done
 	early         map[uint64]map[wire.Hash]wire.SignedCheckpoint // of positions not executed yet
 	backlog       []*control.Event
+	backlogBytes  int
 	backlogFrom   uint64 // events after this position are in backlog
 	resumed       uint64 // position of the state that was last taken from elsewhere; what is before it was not executed here
 	backlogMark   control.Mark
@@ -133,11 +144,11 @@ func (r *Replica) execute(ev *control.Event) error {
 			if ev.Position <= x.backlogFrom {
 				return nil
 			}
-			if len(x.backlog) >= r.o.Limits.Backlog { // a state of this position or a later one is needed
-				x.backlog, x.backlogFrom = nil, ev.Position
-				return nil
+			if n := x.backlogBytes + size(ev); len(x.backlog) >= r.o.Limits.Backlog || n > r.o.Limits.BacklogBytes {
+				x.keep(nil, ev.Position) // a state of this position or a later one is needed
+			} else {
+				x.backlog, x.backlogBytes = append(x.backlog, ev), n
 			}
-			x.backlog = append(x.backlog, ev)
 			return nil
 		}
 	}
@@ -147,8 +158,20 @@ func (r *Replica) execute(ev *control.Event) error {
 // lose gives the executed state up at a record that cannot be opened here. What comes after it is
 // kept, and the state at it or later must come from others.
 func (x *executor) lose(ev *control.Event) {
-	x.ready, x.backlog, x.backlogFrom = false, nil, ev.Position
+	x.ready = false
+	x.keep(nil, ev.Position)
 }
+
+// keep makes events the whole of what is kept of the log after a position.
+func (x *executor) keep(events []*control.Event, from uint64) {
+	x.backlog, x.backlogFrom, x.backlogBytes = events, from, 0
+	for _, ev := range events {
+		x.backlogBytes += size(ev)
+	}
+}
+
+// size is what an event of the backlog takes, in bytes.
+func size(ev *control.Event) int { return len(ev.Record.Body) }
 
 // run executes one event on the executed state.
 func (r *Replica) run(ev *control.Event) error {
@@ -187,6 +210,7 @@ func (r *Replica) run(ev *control.Event) error {
 	x.tree, x.outcomesRoot = tree, b.check.Outcomes
 	x.blocks = append(x.blocks, b)
 	x.kept += len(b.done)
+	x.keptBytes += b.bytes()
 	for j := range b.done {
 		if _, ok := x.outcomes[b.hashes[j]]; !ok {
 			x.outcomes[b.hashes[j]] = &b.done[j]

@@ -218,6 +218,7 @@ func (r *Replica) abandon(flights []*flight) {
 		for _, q := range f.items {
 			if _, done := r.exec.outcomes[q.hash]; !done {
 				again = append(again, q)
+				r.queueBytes += len(q.item)
 			}
 		}
 	}

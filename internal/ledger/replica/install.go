@@ -236,6 +236,7 @@ func (x *executor) forget(position uint64) {
 			}
 		}
 		x.kept -= len(last.done)
+		x.keptBytes -= last.bytes()
 		x.blocks = x.blocks[:len(x.blocks)-1]
 	}
 }
@@ -246,7 +247,7 @@ func (r *Replica) resume(position uint64, tree *state.Tree, outcomes wire.Hash) 
 	x.forget(position)
 	x.ready, x.position, x.resumed, x.tree, x.outcomesRoot = true, position, position, tree, outcomes
 	backlog := x.backlog
-	x.backlog = nil
+	x.keep(nil, x.backlogFrom)
 	x.release()
 	for i, ev := range backlog {
 		if ev.Position <= position {
@@ -256,7 +257,7 @@ func (r *Replica) resume(position uint64, tree *state.Tree, outcomes wire.Hash) 
 			return r.halt(err)
 		}
 		if !x.ready {
-			x.backlog = append(x.backlog, backlog[i+1:]...)
+			x.keep(append(x.backlog, backlog[i+1:]...), x.backlogFrom)
 			return fmt.Errorf("state of position %d: the record at %d cannot be opened here", position, ev.Position)
 		}
 		x.position = ev.Position

@@ -198,8 +198,9 @@ func (r *Replica) quorum(b *block) bool {
 func (r *Replica) trim() {
 	x := &r.exec
 	n := 0
-	for n < len(x.blocks) && x.blocks[n].check.Position < x.committed && (len(x.blocks)-n > r.o.Limits.Blocks || x.kept > r.o.Limits.Outcomes) {
+	for n < len(x.blocks) && x.blocks[n].check.Position < x.committed && (len(x.blocks)-n > r.o.Limits.Blocks || x.kept > r.o.Limits.Outcomes || x.keptBytes > r.o.Limits.OutcomeBytes) {
 		x.kept -= len(x.blocks[n].done)
+		x.keptBytes -= x.blocks[n].bytes()
 		n++
 	}
 	if n == 0 {

@@ -30,6 +30,7 @@ func (r *Replica) Refill(ctx context.Context, from uint64, read ReadFunc) error 
 	to := r.ctl.Position()
 	r.mu.Unlock()
 	var backlog []*control.Event
+	bytes := 0
 	for shadow.Position() < to {
 		entries, err := read(ctx, shadow.Position(), int(min(refillPage, to-shadow.Position())))
 		if err != nil {
@@ -46,8 +47,8 @@ func (r *Replica) Refill(ctx context.Context, from uint64, read ReadFunc) error 
 			if ev.Skipped != "" || ev.Position <= from || ev.Commit == nil && ev.Data == nil {
 				continue
 			}
-			if len(backlog) >= r.o.Limits.Backlog {
-				return fmt.Errorf("more than %d records after position %d: a newer state is needed", r.o.Limits.Backlog, from)
+			if bytes += size(ev); len(backlog) >= r.o.Limits.Backlog || bytes > r.o.Limits.BacklogBytes {
+				return fmt.Errorf("more than %d records or %d bytes after position %d: a newer state is needed", r.o.Limits.Backlog, r.o.Limits.BacklogBytes, from)
 			}
 			backlog = append(backlog, ev)
 		}
@@ -69,6 +70,7 @@ func (r *Replica) Refill(ctx context.Context, from uint64, read ReadFunc) error 
 			backlog = append(backlog, ev)
 		}
 	}
-	x.backlog, x.backlogFrom, x.markAt, x.hasMark = backlog, from, from, false
+	x.keep(backlog, from)
+	x.markAt, x.hasMark = from, false
 	return nil
 }

@@ -68,14 +68,18 @@ type Timing struct {
 	VaultWait  int // how long a vault waits for executors to commit; default 100
 }
 
-// Limits are counts.
+// Limits are counts, and bytes where the name says so.
 type Limits struct {
-	Queue    int // commands that wait for the log; default 65536
-	Tickets  int // tickets held; default 131072
-	InFlight int // own DATA records that are not final; default 16
-	Blocks   int // checkpoint positions whose outcomes are kept; default 8192
-	Outcomes int // commands whose outcomes are kept; default 262144
-	Backlog  int // records kept while the state is awaited; default 65536
+	Queue        int // commands that wait for the log; default 65536
+	QueueBytes   int // of them; default 64 MiB
+	Tickets      int // tickets held; default 131072
+	TicketBytes  int // that their replies take, or will; default 512 MiB
+	InFlight     int // own DATA records that are not final; default 16
+	Blocks       int // checkpoint positions whose outcomes are kept; default 8192
+	Outcomes     int // commands whose outcomes are kept; default 262144
+	OutcomeBytes int // of their outcomes; default 256 MiB
+	Backlog      int // records kept while the state is awaited; default 65536
+	BacklogBytes int // of them; default 256 MiB
 }
 
 func orDefault(v *int, d int) {
@@ -122,12 +126,13 @@ type Replica struct {
 	exec    executor
 	windows map[string]uint64 // of nonces, by application
 	// What waits for the log, and who waits for outcomes.
-	queue    []queued
-	queued   map[wire.Hash]bool
-	requests requestState
-	box      boxState
-	notes    notifications
-	stats    Stats
+	queue      []queued
+	queueBytes int // of queue
+	queued     map[wire.Hash]bool
+	requests   requestState
+	box        boxState
+	notes      notifications
+	stats      Stats
 }
 
 // New makes a node. It joins once Apply has reached the log's end and Tick is called.
@@ -143,6 +148,10 @@ func New(o Options) (*Replica, error) {
 	orDefault(&o.Limits.Blocks, 1<<13)
 	orDefault(&o.Limits.Backlog, 1<<16)
 	orDefault(&o.Limits.Outcomes, 1<<18)
+	orDefault(&o.Limits.QueueBytes, 64<<20)
+	orDefault(&o.Limits.TicketBytes, 512<<20)
+	orDefault(&o.Limits.OutcomeBytes, 256<<20)
+	orDefault(&o.Limits.BacklogBytes, 256<<20)
 	if o.Retention == 0 {
 		o.Retention = 16
 	}

@@ -39,6 +39,7 @@ type requestState struct {
 	// answered are the tickets whose replies are ready, oldest first. When there are too many
 	// tickets these give way: whoever asks again is answered again.
 	answered []wire.Hash
+	bytes    int // that the replies of all tickets take
 }
 
 // requestKey is a key that clients seal to.
@@ -59,6 +60,7 @@ type ticket struct {
 	results []wire.Result
 	waiting int
 	reply   []byte
+	size    int // bytes that its reply takes, or will
 }
 
 type waiter struct {
@@ -98,13 +100,20 @@ func (s *requestState) tidy(r *Replica) {
 	}
 }
 
-// room makes room for one more ticket, and says whether there is any.
-func (s *requestState) room(limit int) bool {
-	for len(s.tickets) >= limit && len(s.answered) > 0 {
+// room makes room for one more ticket with a reply of size bytes, and says whether there is any.
+func (s *requestState) room(l Limits, size int) bool {
+	full := func() bool { return len(s.tickets) >= l.Tickets || s.bytes+size > l.TicketBytes }
+	for full() && len(s.answered) > 0 {
 		s.drop(s.answered[0])
 		s.answered = s.answered[1:]
 	}
-	return len(s.tickets) < limit
+	return !full()
+}
+
+// add holds a ticket for which there is room.
+func (s *requestState) add(id wire.Hash, t *ticket) {
+	s.tickets[id] = t
+	s.bytes += t.size
 }
 
 // drop forgets a ticket.
@@ -122,6 +131,7 @@ func (s *requestState) drop(id wire.Hash) {
 	t.erase()
 	delete(s.byEnc, t.enc)
 	delete(s.tickets, id)
+	s.bytes -= t.size
 }
 
 // erase erases what the reply is sealed with.
@@ -228,7 +238,7 @@ func (r *Replica) Submit(raw []byte) (id wire.Hash, ready bool, err error) {
 	if t := r.requests.tickets[id]; t != nil {
 		return id, t.reply != nil, nil
 	}
-	if len(r.queue) >= r.o.Limits.Queue {
+	if r.queueFull() {
 		return id, false, ErrBusy
 	}
 	k, q, p, sealer, err := r.unseal(raw, wire.RequestCommands)
@@ -239,13 +249,13 @@ func (r *Replica) Submit(raw []byte) (id wire.Hash, ready bool, err error) {
 	if _, ok := r.requests.byEnc[enc]; ok {
 		return id, false, fmt.Errorf("%w: its encapsulated key was used by another request", ErrRequest)
 	}
-	if !r.requests.room(r.o.Limits.Tickets) {
+	if !r.requests.room(r.o.Limits, int(p.ReplyBucket)) {
 		sealer.Erase()
 		return id, false, ErrBusy
 	}
 	r.requests.byEnc[enc] = id
-	t := &ticket{key: k.id, enc: enc, sealer: sealer, bucket: p.ReplyBucket, results: make([]wire.Result, len(p.Items))}
-	r.requests.tickets[id] = t
+	t := &ticket{key: k.id, enc: enc, sealer: sealer, bucket: p.ReplyBucket, results: make([]wire.Result, len(p.Items)), size: int(p.ReplyBucket)}
+	r.requests.add(id, t)
 	code := r.floor(p)
 	for i, item := range p.Items {
 		if code != 0 {
