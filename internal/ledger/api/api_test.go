@@ -76,7 +76,7 @@ func TestRefusals(t *testing.T) {
 	gets := []string{
 		"/api/v1/health", "/api/v1/genesis", "/api/v1/enclave_encryption_key", "/api/v1/control", "/api/v1/members",
 		"/api/v1/checkpoints/1", "/api/v1/tickets/" + strings.Repeat("0", 64), "/api/v1/notifications/" + strings.Repeat("0", 32),
-		"/api/v1/proposal", "/metrics", "/openapi.json",
+		"/api/v1/proposal", "/api/v1/policies", "/metrics", "/openapi.json",
 	}
 	for _, path := range gets {
 		status, header, body := send(t, n, "POST", path, "{}", nil)

@@ -39,6 +39,28 @@ type PolicyRequest struct {
 	Update []byte `json:"update" doc:"PolicyUpdate (protocol, section 2), signed by administrators"`
 }
 
+// PolicyReply says that a policy is on its way.
+type PolicyReply struct {
+	Epoch   uint64 `json:"epoch"`
+	Version uint64 `json:"version" doc:"of the policy; GET /api/v1/policies says what becomes of it"`
+}
+
+// Policies are the policies that the log has taken, and what became of the one handed to this node last.
+type Policies struct {
+	InForce    uint64      `json:"in_force" doc:"version in force at the next position"`
+	Newest     uint64      `json:"newest" doc:"version that the log has taken last"`
+	ActiveFrom uint64      `json:"active_from" doc:"position from which that one is in force"`
+	Last       *PolicyFate `json:"last,omitempty"`
+}
+
+// PolicyFate is what became of a policy that was handed to this node.
+type PolicyFate struct {
+	Version  uint64 `json:"version"`
+	Status   string `json:"status" doc:"waiting, taken or refused"`
+	Position uint64 `json:"position,omitempty" doc:"of its record, when it was taken"`
+	Reason   string `json:"reason,omitempty" doc:"why it was refused"`
+}
+
 // Approvals are administrators' signatures over the present proposal.
 type Approvals struct {
 	Approvals []Approval `json:"approvals"`
@@ -132,15 +154,28 @@ func refusal(err error) error {
 	return Fail(http.StatusConflict, CodeConflict, "%v", err)
 }
 
-func (s *Server) policy(_ context.Context, _ *call, in *PolicyRequest) (*EpochReply, error) {
+func (s *Server) policy(_ context.Context, _ *call, in *PolicyRequest) (*PolicyReply, error) {
 	u, err := wire.ParsePolicyUpdate(in.Update)
+	if err != nil {
+		return nil, Fail(http.StatusBadRequest, CodeBadRequest, "update: %v", err)
+	}
+	p, err := wire.ParsePolicy(u.Policy)
 	if err != nil {
 		return nil, Fail(http.StatusBadRequest, CodeBadRequest, "update: %v", err)
 	}
 	if err := s.r.UpdatePolicy(u); err != nil {
 		return nil, refusal(err)
 	}
-	return &EpochReply{s.r.Status().Epoch}, nil
+	return &PolicyReply{s.r.Status().Epoch, p.Version}, nil
+}
+
+func (s *Server) policies(context.Context, *call, *none) (*Policies, error) {
+	p := s.r.Policies()
+	out := &Policies{InForce: p.InForce, Newest: p.Newest, ActiveFrom: p.ActiveFrom}
+	if p.Last != nil {
+		out.Last = (*PolicyFate)(p.Last)
+	}
+	return out, nil
 }
 
 func (s *Server) approve(_ context.Context, _ *call, in *Approvals) (*Proposal, error) {

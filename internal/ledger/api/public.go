@@ -87,6 +87,7 @@ func (s *Server) public() {
 			return &c, nil
 		})
 	register(s, route{method: "GET", path: "/api/v1/members", tag: tag, summary: "Members of the epoch in force, and who waits to be added"}, s.members)
+	register(s, route{method: "GET", path: "/api/v1/policies", tag: tag, summary: "Versions of the policy, and what became of the one handed to this node last"}, s.policies)
 	register(s, route{
 		method: "GET", path: "/api/v1/checkpoints/{position}", tag: tag, summary: "The first checkpoint at or after a position that a quorum has signed",
 		parameters: []parameter{{"position", "path", "a checkpoint position"}},

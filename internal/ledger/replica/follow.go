@@ -90,6 +90,8 @@ func (r *Replica) effective(ev *control.Event) error {
 		return r.execute(ev)
 	case ev.Data != nil:
 		return r.execute(ev)
+	case ev.Policy != nil:
+		r.policyTaken(ev)
 	case ev.Check != nil:
 		return r.witness(ev.Sender.ID, *ev.Check)
 	}
@@ -108,6 +110,7 @@ func (r *Replica) Tick() {
 	r.raiseAlarm()
 	r.ack()
 	r.propose()
+	r.sendPolicy()
 	r.flush()
 	r.testify()
 	r.resubmit()

@@ -210,6 +210,8 @@ func (r *Replica) abandon(flights []*flight) {
 			r.acking = 0
 		case wire.TypeAlarm:
 			r.alarming = false
+		case wire.TypePolicy:
+			r.policy.flying = false
 		case wire.TypeCheckpoint:
 			if f.check != nil {
 				f.check.posted = false // a quorum may depend on it

@@ -267,21 +267,3 @@ func (r *Replica) Approve(signatures []wire.AdminSignature) error {
 	slices.SortFunc(r.proposal.approvals, func(a, b wire.AdminSignature) int { return int(a.Index) - int(b.Index) })
 	return nil
 }
-
-// UpdatePolicy puts a signed policy on the log.
-func (r *Replica) UpdatePolicy(u wire.PolicyUpdate) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.running() {
-		return r.notRunning()
-	}
-	p, err := wire.ParsePolicy(u.Policy)
-	if err != nil {
-		return err
-	}
-	if err := control.CheckPolicy(r.ctl, p, u.Signatures, r.ctl.Position()+1); err != nil {
-		return err
-	}
-	r.sign(wire.TypePolicy, r.ctl.Epoch().Number, u.Encode())
-	return nil
-}

@@ -117,6 +117,7 @@ type Replica struct {
 	// Epochs and who proposes.
 	epochs          map[uint64]*epochKeys
 	proposal        proposalState
+	policy          policyState
 	rotateNow       bool
 	proposalRemoves map[uint16]bool
 	refused         map[uint16]uint64  // JOINs whose refusal was told, by slot
