@@ -18,8 +18,7 @@ func newLedgerAdminCommand() *cobra.Command {
 	return group("admin", "Administer a ledger and its nodes, with the keys of administrators and operators",
 		newLedgerAdminSignCommand(), newLedgerAdminProposalCommand(), newLedgerAdminApproveCommand(), newLedgerAdminPolicyCommand(),
 		newLedgerAdminRemoveCommand(),
-		newLedgerAdminCallCommand("rotate", "/api/v1/key_rotation", "Give the ledger new keys now",
-			"Have a node begin a new epoch: new keys, which only the present members get. The keys\nof the epoch before are erased. No command is lost.", showEpoch),
+		newLedgerRotateCommand(),
 		newLedgerAdminCallCommand("register-report", "/api/v1/register_report", "Have a node prove itself anew",
 			"Have a node put new evidence of what it runs into the log, as it does by itself before\nthe old one is too old.", showEpoch),
 		newLedgerAdminCallCommand("backup", "/api/v1/backup", "Have a node hand its state to the vaults, and show what they hold",
@@ -27,6 +26,12 @@ func newLedgerAdminCommand() *cobra.Command {
 		newLedgerAdminCallCommand("recover", "/api/v1/recover", "Have a node that has lost its state get it from a vault",
 			"Have a node without state get it from a vault. A node does so by itself when no other\nexecutor can help; this is for when it should not wait. It must be a member: after all\nexecutors have stopped, let them back in with \"hitoku ledger admin approve\" at the vault.", showRecovery),
 	)
+}
+
+// newLedgerRotateCommand stands under "ledger" and under "ledger admin".
+func newLedgerRotateCommand() *cobra.Command {
+	return newLedgerAdminCallCommand("rotate", "/api/v1/key_rotation", "Give the ledger new keys now",
+		"Have a node begin a new epoch: new keys, which only the present members get. The keys\nof the epoch before are erased. No command is lost.", showEpoch)
 }
 
 // adminFlags are what every call to a node needs.

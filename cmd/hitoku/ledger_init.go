@@ -68,7 +68,8 @@ at hand are fewer than --threshold, the others sign afterwards with
 Which program may be a node:
   --simulated                       the hitoku-ledger beside hitoku, under a simulated TEE
                                     whose authority is made in DIR/simulated
-  --trust-simulated-root FILE       the same, under a simulated TEE that is there already
+  --trust-simulated-root FILE       the same, under a simulated TEE that is there already;
+                                    with --simulated, under either
   --measurement HEX --root FILE     an approved program under a real TEE (default root: Intel's)`,
 		Example: `  hitoku ledger init shop --simulated
   hitoku ledger init shop --simulated --order chain --endpoint http://127.0.0.1:8545 --deployer-key deployer.key`,

@@ -40,7 +40,7 @@ type ledgerPolicyFlags struct {
 
 func (o *ledgerPolicyFlags) register(f *pflag.FlagSet) {
 	f.BoolVar(&o.simulated, "simulated", false, "accept nodes under a simulated TEE, whose authority is made in DIR/simulated")
-	f.StringVar(&o.simulatedRoot, "trust-simulated-root", "", "PEM `file` of a simulated root that is accepted")
+	f.StringVar(&o.simulatedRoot, "trust-simulated-root", "", "PEM `file` of a simulated root that is accepted; with --simulated, beside the one that is made")
 	f.StringArrayVar(&o.roots, "root", nil, "PEM `file` of a TEE maker's root, may be repeated (default: Intel's)")
 	f.StringArrayVar(&o.measurements, "measurement", nil, "measurement in `hex` of a program that may be a node, may be repeated (default: that of --program under the simulated TEE)")
 	f.StringVar(&o.signer, "signer", "", "signer (MRSIGNER) in `hex` that the programs must have (default: any)")
@@ -53,8 +53,8 @@ func (o *ledgerPolicyFlags) register(f *pflag.FlagSet) {
 
 func (o *ledgerPolicyFlags) check() error {
 	switch {
-	case o.simulated && (o.simulatedRoot != "" || len(o.roots) > 0):
-		return errors.New("--simulated makes the root; leave --trust-simulated-root and --root out")
+	case o.simulated && len(o.roots) > 0:
+		return errors.New("--simulated makes the root; leave --root out: a ledger with a simulated root protects nothing")
 	case o.simulatedRoot != "" && len(o.roots) > 0:
 		return errors.New("--trust-simulated-root and --root exclude each other: a ledger with a simulated root protects nothing")
 	case !o.simulated && o.simulatedRoot == "" && len(o.measurements) == 0:
@@ -108,6 +108,15 @@ func (o *ledgerPolicyFlags) build(dir, program string) (wire.Policy, error) {
 			signer = s[:]
 		}
 		p.Roots = []wire.Hash{a.Root()}
+		if o.simulatedRoot != "" { // nodes under another authority too
+			root, err := rootHash(o.simulatedRoot)
+			if err != nil {
+				return p, err
+			}
+			p.Roots = append(p.Roots, root)
+			slices.SortFunc(p.Roots, func(a, b wire.Hash) int { return slices.Compare(a[:], b[:]) })
+			p.Roots = slices.Compact(p.Roots)
+		}
 		p.Flags |= wire.PolicySimulated
 	case o.simulatedRoot != "":
 		root, err := rootHash(o.simulatedRoot)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -9,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -25,17 +27,20 @@ type ledgerPolicyChange struct {
 	drop            []string
 	margin          uint64
 	minEvaluation   uint32
+	edit            policyEdit
+	wait            time.Duration
 }
 
 func newLedgerAdminPolicyCommand() *cobra.Command {
 	var o ledgerPolicyChange
 	cmd := &cobra.Command{
 		Use:   "policy --genesis FILE --node URL --key FILE [changes]",
-		Short: "Show the policy, or put a new one into force: which programs may be nodes",
+		Short: "Show the policy, or put a new one into force: who may be a node, and who decides it",
 		Long: `Show the newest policy. With changes: make the next one from it, sign it with the given
 keys, of which there must be as many as the present policy wants, and hand it to a node.
-It is in force after the ledger's policy delay, in positions of the log, so that clients
-who do not like it can leave.
+The command waits until the log has taken it, and fails when it has not. It is in force
+after the ledger's policy delay, in positions of the log, so that clients who do not
+like it can leave.
 
 To upgrade the nodes' program: --add-program NEW, wait until the policy is in force,
 restart the nodes one by one with the new program, then --drop-measurement OLD.`,
@@ -51,6 +56,8 @@ restart the nodes one by one with the new program, then --drop-measurement OLD.`
 	f.StringArrayVar(&o.drop, "drop-measurement", nil, "measurement in `hex` of a program that may not be a node any more; may be repeated")
 	f.Uint32Var(&o.minEvaluation, "min-tcb-evaluation", 0, "lowest evaluation `number` of the maker's collateral (it only rises)")
 	f.Uint64Var(&o.margin, "margin", 64, "`positions` that may pass until the log has the policy, beyond the policy delay")
+	f.DurationVar(&o.wait, "wait", time.Minute, "how `long` to wait until the log has taken the policy")
+	o.edit.register(f)
 	o.flag(cmd)
 	return cmd
 }
@@ -63,6 +70,9 @@ func (o *ledgerPolicyChange) run(cmd *cobra.Command) error {
 	}
 	if _, err := hex.DecodeString(o.signer); err != nil {
 		return usageError{fmt.Errorf("ledger admin policy: --signer: %w", err)}
+	}
+	if err := o.edit.check(); err != nil {
+		return usageError{fmt.Errorf("ledger admin policy: %w", err)}
 	}
 	r, err := o.ready(cmd)
 	if err != nil {
@@ -80,7 +90,7 @@ func (o *ledgerPolicyChange) change(cmd *cobra.Command, r *ready) error {
 	if err != nil {
 		return err
 	}
-	if len(o.addPrograms)+len(o.addMeasurements)+len(o.drop) == 0 && o.minEvaluation == 0 {
+	if len(o.addPrograms)+len(o.addMeasurements)+len(o.drop) == 0 && o.minEvaluation == 0 && !o.edit.any() {
 		return o.tell(cmd, old)
 	}
 	position, err := r.position(cmd)
@@ -100,14 +110,51 @@ func (o *ledgerPolicyChange) change(cmd *cobra.Command, r *ready) error {
 	if err := r.caller.call(cmd.Context(), http.MethodPost, "/api/v1/policy", map[string]string{"update": base64.StdEncoding.EncodeToString(update.Encode())}, nil); err != nil {
 		return err
 	}
+	if err := o.await(cmd, r, next.Version); err != nil {
+		return err
+	}
 	return o.tell(cmd, next)
+}
+
+// await waits until the node knows what became of a policy.
+func (o *ledgerPolicyChange) await(cmd *cobra.Command, r *ready, version uint64) error {
+	ctx, cancel := context.WithTimeout(cmd.Context(), o.wait)
+	defer cancel()
+	tick := time.NewTicker(500 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		var p struct {
+			Last *struct {
+				Version uint64 `json:"version"`
+				Status  string `json:"status"`
+				Reason  string `json:"reason"`
+			} `json:"last"`
+		}
+		if err := r.caller.call(ctx, http.MethodGet, "/api/v1/policies", nil, &p); err != nil {
+			return fmt.Errorf("policy %d was handed over; what became of it is not known: %w", version, err)
+		}
+		switch {
+		case p.Last == nil || p.Last.Version != version:
+			return fmt.Errorf("the node does not know of policy %d any more: it was started again; hand it over again", version)
+		case p.Last.Status == "taken":
+			return nil
+		case p.Last.Status == "refused":
+			return fmt.Errorf("the log has not taken policy %d: %s", version, p.Last.Reason)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the log has not taken policy %d after %s; it may still: look with `hitoku ledger admin policy`", version, o.wait)
+		case <-tick.C:
+		}
+	}
 }
 
 // next is the policy after a policy, with the changes.
 func (o *ledgerPolicyChange) next(old wire.Policy, ledger wire.Hash) (wire.Policy, error) {
 	p := old
 	p.Ledger, p.Version, p.Previous = ledger, old.Version+1, old.Hash()
-	p.Programs = slices.Clone(old.Programs)
+	p.Programs, p.TCBStatuses, p.Roots = slices.Clone(old.Programs), slices.Clone(old.TCBStatuses), slices.Clone(old.Roots)
+	p.Admins, p.Slots = slices.Clone(old.Admins), slices.Clone(old.Slots)
 	signer, err := hex.DecodeString(o.signer)
 	if err != nil {
 		return p, err
@@ -146,6 +193,12 @@ func (o *ledgerPolicyChange) next(old wire.Policy, ledger wire.Hash) (wire.Polic
 		return p, fmt.Errorf("--min-tcb-evaluation %d: it is %d already, and only rises", o.minEvaluation, old.MinEvaluation)
 	}
 	p.MinEvaluation = max(p.MinEvaluation, o.minEvaluation)
+	if err := o.edit.apply(&p); err != nil {
+		return p, err
+	}
+	if _, err := wire.ParsePolicy(p.Encode()); err != nil { // a count above its limit, or a key that is none
+		return p, err
+	}
 	return p, nil
 }
 
@@ -154,6 +207,11 @@ func (o *ledgerPolicyChange) tell(cmd *cobra.Command, p wire.Policy) error {
 		Measurement string `json:"measurement"`
 		Signer      string `json:"signer"`
 		MinSVN      uint16 `json:"min_svn"`
+	}
+	type slot struct {
+		Slot     uint16 `json:"slot"`
+		Kind     string `json:"kind"`
+		Operator string `json:"operator"`
 	}
 	v := struct {
 		Version       uint64    `json:"version"`
@@ -166,8 +224,22 @@ func (o *ledgerPolicyChange) tell(cmd *cobra.Command, p wire.Policy) error {
 		Admins        int       `json:"administrators"`
 		Slots         int       `json:"slots"`
 		Simulated     bool      `json:"simulated"`
+		Debug         bool      `json:"debug,omitempty"`
+		Roots         []string  `json:"roots"`
+		AdminKeys     []string  `json:"administrator_keys"`
+		SlotList      []slot    `json:"slot_list"`
 	}{
-		p.Version, p.ActiveFrom, nil, p.TCBStatuses, p.MinEvaluation, p.EvidenceAge, p.Threshold, len(p.Admins), len(p.Slots), p.Flags&wire.PolicySimulated != 0,
+		Version: p.Version, ActiveFrom: p.ActiveFrom, TCBStatuses: p.TCBStatuses, MinEvaluation: p.MinEvaluation, EvidenceAge: p.EvidenceAge,
+		Threshold: p.Threshold, Admins: len(p.Admins), Slots: len(p.Slots), Simulated: p.Flags&wire.PolicySimulated != 0, Debug: p.Flags&wire.PolicyDebug != 0,
+	}
+	for _, h := range p.Roots {
+		v.Roots = append(v.Roots, hex.EncodeToString(h[:]))
+	}
+	for _, k := range p.Admins {
+		v.AdminKeys = append(v.AdminKeys, hex.EncodeToString(k[:]))
+	}
+	for _, s := range p.Slots {
+		v.SlotList = append(v.SlotList, slot{s.Slot, map[uint8]string{wire.KindExecutor: "executor", wire.KindVault: "vault"}[s.Kind], hex.EncodeToString(s.Operator[:])})
 	}
 	for _, x := range p.Programs {
 		v.Programs = append(v.Programs, program{hex.EncodeToString(x.Measurement), hex.EncodeToString(x.Signer), x.MinSVN})
@@ -183,8 +255,20 @@ func (o *ledgerPolicyChange) tell(cmd *cobra.Command, p wire.Policy) error {
 		}
 		fmt.Fprintf(w, "TCB\t%s, evaluation number %d or higher\nevidence\tat most %d seconds old\nadministrators\t%d, of whom %d must sign\nslots\t%d\n",
 			list(v.TCBStatuses), v.MinEvaluation, v.EvidenceAge, v.Admins, v.Threshold, v.Slots)
+		for _, s := range v.SlotList {
+			fmt.Fprintf(w, "slot %d\t%s, operator %s\n", s.Slot, s.Kind, s.Operator)
+		}
+		for _, k := range v.AdminKeys {
+			fmt.Fprintf(w, "administrator\t%s\n", k)
+		}
+		for _, h := range v.Roots {
+			fmt.Fprintf(w, "root\t%s\n", h)
+		}
+		if v.Debug {
+			fmt.Fprintln(w, "debug\tprograms that can be debugged are accepted: nothing in them is secret")
+		}
 		if v.Simulated {
-			fmt.Fprintln(w, "root\tsimulated: it protects nothing from the owner of the machines")
+			fmt.Fprintln(w, "TEE\tsimulated: it protects nothing from the owner of the machines")
 		}
 	})
 }
