@@ -73,6 +73,9 @@ func TestAccepted(t *testing.T) {
 				if word := map[bool]string{true: "refused", false: "ok"}[index == 0]; r.Outcome.Word != word || r.Command.Name != "say" || r.Command.Scheme != "ed25519" {
 					t.Errorf("%+v, %+v", r.Outcome, r.Command)
 				}
+				if !slices.ContainsFunc(r.NotChecked, func(s string) bool { return strings.HasPrefix(s, "command_count: ") }) {
+					t.Errorf("the report does not say that the number of commands is not proved: %q", r.NotChecked)
+				}
 			}
 		}
 	}

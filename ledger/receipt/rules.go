@@ -40,6 +40,7 @@ func (v *verifier) inclusion() {
 	}
 	v.rule("outcomes", fmt.Sprintf("outcomes %s, which the checkpoint names", short(v.checkpoint.Outcomes)), short(q), q == v.checkpoint.Outcomes,
 		"command, outcome, position or proof are not what the executors signed")
+	v.notChecked("command_count: that position %d holds %d commands is what the receipt says; the proof binds the command's place, and the number only as far as it gives the proof its shape", v.r.Position, v.r.Count)
 }
 
 // quorum wants more than half of the executors of the checkpoint's epoch.
