@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -63,15 +64,9 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong usage.`,
 }
 
 func (o *convertOptions) run(cmd *cobra.Command, images []string) error {
-	base := &convert.File{}
-	if o.requestFile != "" {
-		data, err := readInput(o.requestFile, cmd.InOrStdin())
-		if err != nil {
-			return fmt.Errorf("convert: --request-file: %w", err)
-		}
-		if base, err = convert.ParseFile(data); err != nil {
-			return usageError{fmt.Errorf("convert: %s: %w", o.requestFile, err)}
-		}
+	base, err := o.readRequestFile(cmd, o.requestFile)
+	if err != nil {
+		return fmt.Errorf("convert: %w", err)
 	}
 	if len(images) > 0 {
 		base.Input = images[0]
@@ -92,7 +87,7 @@ func (o *convertOptions) run(cmd *cobra.Command, images []string) error {
 	res, err := convert.Convert(cmd.Context(), *q)
 	meter.end()
 	if err != nil {
-		return convertFailure(err)
+		return conversionFailure("convert", err)
 	}
 	res.Notices = append(base.Notices, res.Notices...)
 	for _, n := range res.Notices {
@@ -101,13 +96,29 @@ func (o *convertOptions) run(cmd *cobra.Command, images []string) error {
 	return o.print(cmd, res, func(w io.Writer) { printConversion(w, res) })
 }
 
-// convertFailure turns contradictions in the request into errors of usage.
-func convertFailure(err error) error {
-	err = fmt.Errorf("convert: %w", err)
+// readRequestFile reads a request of CCM's converter; without a name it is empty.
+func (o *conversionFlags) readRequestFile(cmd *cobra.Command, name string) (*convert.File, error) {
+	if name == "" {
+		return &convert.File{}, nil
+	}
+	data, err := readInput(name, cmd.InOrStdin())
+	if err != nil {
+		return nil, fmt.Errorf("--request-file: %w", err)
+	}
+	f, err := convert.ParseFileFor(data, o.tee)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("%s: %w", name, err)}
+	}
+	return f, nil
+}
+
+// conversionFailure turns contradictions in the request into errors of usage.
+func conversionFailure(verb string, err error) error {
+	err = fmt.Errorf("%s: %w", verb, err)
 	var e *image.Error
 	switch kind := convert.KindOf(err); {
 	case errors.Is(err, context.Canceled):
-		return errors.New("convert: stopped; nothing was written")
+		return fmt.Errorf("%s: stopped; nothing was written", verb)
 	case kind == convert.KindRequest, errors.As(err, &e) && e.Kind == image.ErrReference:
 		return usageError{err}
 	}
@@ -122,8 +133,17 @@ func printConversion(w io.Writer, r *convert.Result) {
 	fmt.Fprintf(w, "image\t%s\ndigest\t%s\nmeasurement\t%s\nsigner\t%s\n", or(name), or(r.Digest), r.Measurement, or(r.MRSigner))
 	fmt.Fprintf(w, "product\t%d, version %d\n", r.ISVProdID, r.ISVSVN)
 	fmt.Fprintf(w, "account root\t%s\n", or(r.AccountRoot))
+	if e := r.Enclave; e != nil {
+		printEnclave(w, e)
+	}
 	fmt.Fprintf(w, "files\t%d in %d layers (%d known before), %s; added %s\n", r.Files, r.Layers, r.CachedLayers, megabytes(r.Size), megabytes(r.AddedBytes))
 	fmt.Fprintf(w, "starts\t%s\n", strings.Join(append(append([]string{}, r.Options.Exec.Entry...), r.Options.Exec.Args...), " "))
+}
+
+func printEnclave(w io.Writer, e *convert.Enclave) {
+	fmt.Fprintf(w, "enclave\t%s, %d threads, %s\n", e.Memory, e.Threads, or(strings.Join(e.Runtimes, ", ")))
+	fmt.Fprintf(w, "Gramine\t%s, files %s\n", e.Gramine, e.GramineDigest)
+	fmt.Fprintf(w, "trusted files\t%d (%s), read in about %v by each process, twice on SGX\n", e.TrustedFiles, e.Files, time.Duration(e.StartSeconds*float64(time.Second)).Round(time.Millisecond))
 }
 
 func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }

@@ -27,6 +27,7 @@ type conversionFlags struct {
 	rw, ro, encrypted                         []string
 	certificates, fronts, cas, systemCAs      []string
 	signerFlags
+	sgx                 sgxFlags
 	cache, logPath      string
 	prodID, svn         uint16
 	onRenew, maxEntries int
@@ -49,7 +50,7 @@ func (o *conversionFlags) register(f *pflag.FlagSet) {
 	f.StringArrayVar(&o.allowEnv, "allow-env", nil, "variable `NAME` that the host may set (repeatable)")
 	f.StringArrayVar(&o.mutableEnv, "mutable-env", nil, "default `NAME=VALUE` that the host may change (repeatable)")
 	f.StringArrayVar(&o.rw, "rw", nil, "folder `PATH` that the program may write, unprotected (repeatable)")
-	f.StringArrayVar(&o.encrypted, "encrypted", nil, "folder `PATH` on encrypted storage or in memory (repeatable)")
+	f.StringArrayVar(&o.encrypted, "encrypted", nil, "folder `PATH[=KEY]` on encrypted storage or in memory; a key for SGX only: sealing-mrenclave, sealing-mrsigner or a name (repeatable)")
 	f.StringArrayVar(&o.ro, "ro", nil, "make folder `PATH` read-only that would be writable (repeatable)")
 	f.StringVar(&o.logPath, "log", "", "`PATH` in the image of a file that gets a copy of the output")
 	f.IntVar(&o.onRenew, "on-renew", 0, "signal `NUMBER` for the program after its certificate was renewed")
@@ -57,7 +58,7 @@ func (o *conversionFlags) register(f *pflag.FlagSet) {
 	f.Uint16Var(&o.prodID, "isv-prod-id", 0, "product id in the signature")
 	f.Uint16Var(&o.svn, "isv-svn", 0, "security version number in the signature")
 	o.signerFlags.register(f)
-	f.StringVar(&o.tee, "tee", "sim", "`KIND` of TEE to convert for: sim")
+	f.StringVar(&o.tee, "tee", workload.TEESimulated, "`KIND` of TEE to convert for: sim or sgx")
 	f.StringVar(&o.guest, "guest", "", "guest program `FILE` (default: hitoku-init beside hitoku)")
 
 	f.StringVar(&o.cache, "cache", "", "`DIR` for the hashes of layers (default: in the user's cache folder)")
@@ -66,6 +67,7 @@ func (o *conversionFlags) register(f *pflag.FlagSet) {
 	f.StringVar(&o.maxSize, "max-size", "", "refuse layers that expand to more bytes than this, such as 50G (default 256G)")
 	f.Int64Var(&o.maxRatio, "max-ratio", 0, "refuse large layers that expand to more than this many times their size (default 250)")
 	o.registryFlags.register(f)
+	o.sgx.register(f)
 }
 
 // request joins a request file, which may be empty, with the flags.
@@ -80,6 +82,9 @@ func (o *conversionFlags) request(cmd *cobra.Command, base *convert.File) (*conv
 	o.fileCredentials(&q.OutputOptions, base.OutputAuth)
 	if err := o.merge(&q.Options); err != nil {
 		return nil, usageError{err}
+	}
+	if err := o.forSGX(cmd, q, base); err != nil {
+		return nil, err
 	}
 	if q.Options.AccountRoot, err = o.root(); err != nil {
 		return nil, err

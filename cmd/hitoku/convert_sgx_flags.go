@@ -5,9 +5,14 @@ import (
 	"os"
 	"strings"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"hitoku.dev/internal/convert"
+	"hitoku.dev/internal/convert/closure"
 	"hitoku.dev/internal/convert/sgxplan"
+	"hitoku.dev/internal/gramine"
+	"hitoku.dev/measure/workload"
 )
 
 // sgxFlags are the flags of conversions for SGX that other TEEs have no use for. Encrypted
@@ -103,6 +108,60 @@ func over[T comparable](to *T, flag T) {
 	if flag != zero {
 		*to = flag
 	}
+}
+
+// forSGX completes a request for SGX, and refuses what only SGX has a use for in others.
+func (o *conversionFlags) forSGX(cmd *cobra.Command, q *convert.Request, base *convert.File) error {
+	if o.tee != workload.TEESGX {
+		own := pflag.NewFlagSet("", pflag.ContinueOnError)
+		new(sgxFlags).register(own)
+		var given []string
+		own.VisitAll(func(f *pflag.Flag) {
+			if cmd.Flags().Changed(f.Name) {
+				given = append(given, "--"+f.Name)
+			}
+		})
+		for _, e := range o.encrypted {
+			if strings.Contains(e, "=") {
+				given = append(given, "--encrypted "+e)
+			}
+		}
+		if len(given) > 0 {
+			return usageError{fmt.Errorf("%s: only for SGX; give --tee sgx too", strings.Join(given, ", "))}
+		}
+		return nil
+	}
+	plan, err := o.sgx.options(base.SGX)
+	if err != nil {
+		return err
+	}
+	q.Options.Encrypted = append([]string{}, base.Options.Encrypted...)
+	for _, text := range o.encrypted {
+		e := encryptedFlag(text)
+		q.Options.Encrypted = append(q.Options.Encrypted, e.Path)
+		plan.Encrypted = append(plan.Encrypted, e)
+	}
+	q.SGX = convert.SGXOptions{
+		Gramine: gramine.Options{Ref: o.sgx.gramine, Version: o.sgx.gramineVersion, Image: q.InputOptions}, Plan: plan,
+		Files: o.sgx.files, Include: o.sgx.include, Exclude: o.sgx.exclude, FixPyc: o.sgx.fixCache,
+	}
+	for _, name := range o.sgx.traces {
+		paths, err := readTrace(name)
+		if err != nil {
+			return fmt.Errorf("--trace %s: %w", name, err)
+		}
+		q.SGX.Trace = append(q.SGX.Trace, paths...)
+	}
+	return nil
+}
+
+func readTrace(name string) ([]string, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return closure.ParseTrace(f)
 }
 
 // encryptedFlag divides --encrypted PATH[=KEY].

@@ -96,13 +96,13 @@ func (o *imageCreateOptions) run(cmd *cobra.Command) error {
 	res, err := convert.Convert(ctx, *q)
 	meter.end()
 	if err != nil {
-		return convertFailure(err)
+		return conversionFailure("image create", err)
 	}
 	for _, n := range res.Notices {
 		fmt.Fprintln(cmd.ErrOrStderr(), "note: "+n)
 	}
 	b, err := registerBuild(ctx, c, app, measuredBuild{
-		tee: "sim", measurement: res.Measurement, signer: res.MRSigner, prodID: res.ISVProdID, svn: res.ISVSVN, image: dockerInfo(q.Output, res),
+		tee: o.tee, measurement: res.Measurement, signer: res.MRSigner, prodID: res.ISVProdID, svn: res.ISVSVN, image: dockerInfo(q.Output, res),
 	})
 	if err != nil {
 		return fmt.Errorf("%s is converted, but not registered: %w", q.Output, err)

@@ -51,7 +51,7 @@ Exit codes: 0 all agrees, 1 something does not or the image cannot be read, 2 wr
 		},
 	}
 	f := cmd.Flags()
-	f.BoolVar(&o.files, "files", false, "list every file of the manifest")
+	f.BoolVar(&o.files, "files", false, "list every file of the manifest; of an image for SGX show Gramine's manifest")
 	f.BoolVar(&o.verify, "verify", false, "read every layer and compare it with the manifest")
 	f.BoolVar(&o.diff, "diff", false, "say what makes the measurements of two images differ")
 	cmd.MarkFlagsMutuallyExclusive("diff", "verify")
@@ -79,6 +79,7 @@ func (o *inspectOptions) run(cmd *cobra.Command, ref string) error {
 	}
 	if o.files {
 		x.Options.Files = x.Options.Manifest.Files
+		x.GramineManifest = x.ManifestText()
 	}
 	if err := o.print(cmd, x, func(w io.Writer) { printInspection(w, x, o.files) }); err != nil {
 		return err
@@ -135,6 +136,14 @@ func printInspection(w io.Writer, x *convert.Inspection, files bool) {
 	row("size", "%s in %d layers, %d files, manifest %s", megabytes(x.Size), x.Layers, x.Files, megabytes(x.ManifestSize))
 	row("starts", "%q as %d:%d in %s", append(append([]string{}, m.Exec.Entry...), m.Exec.Args...), m.Exec.UID, m.Exec.GID, m.Exec.WorkDir)
 	row("arguments", "%s", map[bool]string{true: "from the host when it gives any", false: "fixed"}[m.Exec.AllowArgs])
+	if e := x.Enclave; e != nil {
+		row("enclave", "%d bytes, %d threads, EDMM %v, debug %v", e.EnclaveSize, e.Threads, e.EDMM, e.Debug)
+		row("enclave files", "%d trusted, %d mounts, %s unpacked into memory", e.TrustedFiles, e.Mounts, megabytes(e.Packed))
+		row("attributes", "%s, mask %s", e.Attributes, e.AttributesMask)
+	}
+	for _, w := range x.Weak {
+		row("WEAK", "%s", w)
+	}
 	for _, e := range m.Env.Fixed {
 		row("environment", "%s", e)
 	}
@@ -169,6 +178,9 @@ func printInspection(w io.Writer, x *convert.Inspection, files bool) {
 	if files {
 		for i := range m.Files {
 			row("file", "%s", fileLine(&m.Files[i]))
+		}
+		for line := range strings.Lines(x.GramineManifest) {
+			row("Gramine", "%s", strings.TrimSuffix(line, "\n"))
 		}
 	}
 }

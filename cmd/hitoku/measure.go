@@ -13,10 +13,6 @@ import (
 	"hitoku.dev/measure/sgx/gramine"
 )
 
-func newMeasureCommand() *cobra.Command {
-	return group("measure", "Compute what hardware will measure, from files alone", newMeasureManifestCommand(), newMeasureSigstructCommand(), newMeasureSGXSCommand())
-}
-
 type measureManifestOptions struct {
 	libpal, signKey, date, out string
 	output

@@ -13,6 +13,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"hitoku.dev/internal/gramine/gramtest"
 	"hitoku.dev/internal/image"
 	"hitoku.dev/internal/image/imagetest"
 )
@@ -57,7 +58,7 @@ func TestScripts(t *testing.T) {
 			return os.Mkdir(home, 0o700)
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"mkimage": makeImage, "mkguest": makeGuest, "manager": startManager, "json": readJSON, "exits": exits, "await": await, "install": install,
+			"mkimage": makeImage, "mkguest": makeGuest, "mkgramine": makeGramine, "manager": startManager, "json": readJSON, "exits": exits, "await": await, "install": install,
 			"makers": startMakers(t), "ledger": startLedger(t),
 			"envsub": func(ts *testscript.TestScript, _ bool, args []string) {
 				text := os.Expand(ts.ReadFile(args[0]), ts.Getenv)
@@ -68,6 +69,11 @@ func TestScripts(t *testing.T) {
 			},
 		},
 	})
+}
+
+// makeGramine DIR VERSION makes a root file system with what looks like a release of Gramine.
+func makeGramine(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(gramtest.Root(args[1]).Put(ts.MkAbs(args[0])))
 }
 
 func makeImage(ts *testscript.TestScript, _ bool, args []string) {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"os"
 	"path"
 	"slices"
 	"strings"
@@ -21,9 +22,9 @@ import (
 	"hitoku.dev/measure/workload"
 )
 
-// addedLayer is a gzipped tar in memory.
+// addedLayer is a gzipped tar in memory or, when it can be large, in a temporary file.
 type addedLayer struct {
-	stored         []byte
+	stored         *io.SectionReader
 	digest, diffID v1.Hash
 	expanded       int64
 	mediaType      types.MediaType
@@ -32,16 +33,18 @@ type addedLayer struct {
 
 func (l *addedLayer) Digest() (v1.Hash, error)            { return l.digest, nil }
 func (l *addedLayer) DiffID() (v1.Hash, error)            { return l.diffID, nil }
-func (l *addedLayer) Size() (int64, error)                { return int64(len(l.stored)), nil }
+func (l *addedLayer) Size() (int64, error)                { return l.stored.Size(), nil }
 func (l *addedLayer) MediaType() (types.MediaType, error) { return l.mediaType, nil }
 
 func (l *addedLayer) Compressed() (io.ReadCloser, error) {
-	return io.NopCloser(bytes.NewReader(l.stored)), nil
+	return io.NopCloser(l.open()), nil
 }
 
 func (l *addedLayer) Uncompressed() (io.ReadCloser, error) {
-	return gzip.NewReader(bytes.NewReader(l.stored))
+	return gzip.NewReader(l.open())
 }
+
+func (l *addedLayer) open() io.Reader { return io.NewSectionReader(l.stored, 0, l.stored.Size()) }
 
 // ownFiles are what /.hitoku holds. The manifest is written twice, once to be
 // hashed and once here, so that it need not be in memory.
@@ -53,8 +56,7 @@ type ownFiles struct {
 	sigstruct    []byte
 }
 
-// buildLayer makes an added layer: entries sorted by path, owner root where
-// nothing else is said, no times, one way to write each header.
+// buildLayer makes an added layer in memory.
 func buildLayer(list []layerEntry, mt types.MediaType, what string) (*addedLayer, error) {
 	var out bytes.Buffer
 	size := int64(0)
@@ -62,8 +64,34 @@ func buildLayer(list []layerEntry, mt types.MediaType, what string) (*addedLayer
 		size += list[i].ino.size
 	}
 	out.Grow(int(min(size/3, 64<<20)))
-	sum := &countingHash{Hash: sha256.New()}
-	z, err := gzip.NewWriterLevel(&out, 6)
+	l, err := writeLayer(&out, list, mt, what)
+	if err != nil {
+		return nil, err
+	}
+	stored := slices.Clip(out.Bytes())
+	l.stored = io.NewSectionReader(bytes.NewReader(stored), 0, int64(len(stored)))
+	return l, nil
+}
+
+// buildLayerIn makes an added layer in a file.
+func buildLayerIn(f *os.File, list []layerEntry, mt types.MediaType, what string) (*addedLayer, error) {
+	l, err := writeLayer(f, list, mt, what)
+	if err != nil {
+		return nil, err
+	}
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return nil, err
+	}
+	l.stored = io.NewSectionReader(f, 0, size)
+	return l, nil
+}
+
+// writeLayer writes an added layer: entries sorted by path, owner root where
+// nothing else is said, no times, one way to write each header.
+func writeLayer(to io.Writer, list []layerEntry, mt types.MediaType, what string) (*addedLayer, error) {
+	sum, stored := &countingHash{Hash: sha256.New()}, sha256.New()
+	z, err := gzip.NewWriterLevel(io.MultiWriter(to, stored), 6)
 	if err != nil {
 		return nil, err
 	}
@@ -76,10 +104,8 @@ func buildLayer(list []layerEntry, mt types.MediaType, what string) (*addedLayer
 	if err := errors.Join(w.Close(), z.Close()); err != nil {
 		return nil, fmt.Errorf("added layer: %w", err)
 	}
-	digest := sha256.Sum256(out.Bytes())
 	return &addedLayer{
-		stored:    slices.Clip(out.Bytes()),
-		digest:    v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(digest[:])},
+		digest:    v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(stored.Sum(nil))},
 		diffID:    v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(sum.Sum(nil))},
 		expanded:  sum.n,
 		mediaType: mt,

@@ -37,11 +37,11 @@ func layerType(manifest types.MediaType) types.MediaType {
 
 // newConfig is the configuration of the confidential image: everything of the
 // image's own but what the guest takes over.
-func newConfig(old *v1.ConfigFile, m *workload.Manifest, start []string, labels map[string]string, n *notices) *v1.ConfigFile {
+func newConfig(old *v1.ConfigFile, m *workload.Manifest, made *product, labels map[string]string, n *notices) *v1.ConfigFile {
 	c := old.DeepCopy()
-	c.Config.Entrypoint = start
+	c.Config.Entrypoint = made.start
 	c.Config.Cmd = nil // what follows IMAGE on docker run's command line reaches the guest
-	c.Config.User = ""
+	c.Config.User, c.Config.Env = made.user, made.env
 	c.Config.ArgsEscaped = false
 	c.Config.WorkingDir = m.Exec.WorkDir
 	if h := c.Config.Healthcheck; h != nil {

@@ -12,6 +12,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	libos "hitoku.dev/internal/gramine"
 	"hitoku.dev/internal/image"
 	"hitoku.dev/measure/sgx"
 	"hitoku.dev/measure/workload"
@@ -37,10 +38,12 @@ type Result struct {
 	AccountRoot  string     `json:"account_root,omitempty"`
 	Guest        string     `json:"guest"`              // SHA-256 of the guest program
 	Referrer     string     `json:"referrer,omitempty"` // digest of the statement beside the image
+	Policy       string     `json:"policy,omitempty"`   // a policy file that accepts evidence of the image
 	Notices      []string   `json:"notices"`
 	Options      Header     `json:"options"` // the manifest without its files
 	Config       *v1.Config `json:"-"`
 	DryRun       bool       `json:"dry_run,omitempty"`
+	Enclave      *Enclave   `json:"sgx,omitempty"` // of a conversion for SGX
 }
 
 // Convert does what the package comment says. Its errors are *Error and
@@ -73,6 +76,8 @@ type conversion struct {
 	config *v1.ConfigFile
 	guest  []byte
 	m      *workload.Manifest
+	// runtime has Gramine's files, for SGX.
+	runtime *libos.Runtime
 }
 
 func convert(ctx context.Context, q *Request, in, out image.Ref) (*Result, error) {
@@ -95,7 +100,15 @@ func convert(ctx context.Context, q *Request, in, out image.Ref) (*Result, error
 	if err := c.plan(); err != nil {
 		return nil, err
 	}
+	if err := c.openRuntime(ctx); err != nil {
+		return nil, err
+	}
 	s := &scanner{cache: store, limits: q.Limits, note: &c.note, tell: c.tell, keep: keepUsual}
+	target := c.simulated
+	if c.TEE == workload.TEESGX {
+		s.sniff = sniffFiles
+		target = func(fs *rootfs, adds *adder, _ []entry) (*product, error) { return c.enclaved(ctx, fs, adds) }
+	}
 	fs, cached, err := s.scan(ctx, c.src)
 	if err != nil {
 		return nil, err
@@ -105,15 +118,18 @@ func convert(ctx context.Context, q *Request, in, out image.Ref) (*Result, error
 	if err != nil {
 		return nil, err
 	}
-	made, err := c.simulated(adds, entries)
+	made, err := target(fs, adds, entries)
 	if err != nil {
 		return nil, err
+	}
+	if made.close != nil {
+		defer made.close()
 	}
 	res := &Result{
 		Measurement: hex.EncodeToString(made.params.EnclaveHash[:]), TEE: q.TEE, Source: c.src.Digest().String(),
 		ISVProdID: q.Signing.ISVProdID, ISVSVN: q.Signing.ISVSVN, Date: q.Signing.Date,
-		Files: len(entries), CachedLayers: cached, AccountRoot: q.Options.AccountRoot, Guest: c.m.Guest,
-		Options: Header{Manifest: c.m}, DryRun: q.DryRun,
+		Files: made.files, CachedLayers: cached, AccountRoot: q.Options.AccountRoot, Guest: c.m.Guest,
+		Options: Header{Manifest: c.m}, DryRun: q.DryRun, Enclave: made.enclave,
 	}
 	if res.Date == 0 {
 		res.Date = sgx.DefaultDate
@@ -168,13 +184,30 @@ func (c *conversion) plan() error {
 	return nil
 }
 
+// openRuntime reads Gramine's files, where they are needed.
+func (c *conversion) openRuntime(ctx context.Context) error {
+	if c.TEE != workload.TEESGX {
+		return nil
+	}
+	if c.config.Architecture != "amd64" {
+		return fail(KindImage, "the image is for linux/%s: SGX is of x86-64 processors only", c.config.Architecture).advise("choose another with --platform linux/amd64")
+	}
+	o := c.SGX.Gramine
+	o.CacheDir = c.CacheDir // opened before: nobody else can write it
+	var err error
+	if c.runtime, err = libos.Open(ctx, o); err != nil {
+		return fail(KindRuntime, "--gramine: %w", err)
+	}
+	return nil
+}
+
 func convertedError() error {
 	return fail(KindConverted, "it is a confidential image already").advise("convert the image that it was made from")
 }
 
 // measure completes the manifest from the root file system, and lists what the
 // added layer changes in it and what is in it then.
-func (c *conversion) measure(ctx context.Context, fs *rootfs) ([]addition, []entry, error) {
+func (c *conversion) measure(ctx context.Context, fs *rootfs) (*adder, []entry, error) {
 	if fs.child(rootNode, workload.Dir[1:]) != noNode {
 		return nil, nil, convertedError()
 	}
@@ -200,6 +233,11 @@ func (c *conversion) measure(ctx context.Context, fs *rootfs) ([]addition, []ent
 	if c.m.CACertificates, err = addCAs(ctx, a, c.Options.CAs); err != nil {
 		return nil, nil, err
 	}
+	if c.TEE == workload.TEESGX { // the guest writes plain files into enclave memory, and what is needed is read again
+		entries := fs.entries()
+		a.vague(entries)
+		return a, entries, nil
+	}
 	if err := a.certificateLinks(c.m.Certificates); err != nil {
 		return nil, nil, err
 	}
@@ -207,7 +245,7 @@ func (c *conversion) measure(ctx context.Context, fs *rootfs) ([]addition, []ent
 	entries := fs.entries()
 	a.vague(entries)
 	c.warnFolders(entries)
-	return a.list(), entries, nil
+	return a, entries, nil
 }
 
 // warnFolders tells which declared or asked-for folders leave files of the image unprotected.
@@ -247,11 +285,11 @@ func (c *conversion) finish(ctx context.Context, made *product, out image.Ref, r
 	if err != nil {
 		return err
 	}
-	layers, err := made.layers(sig.Marshal(), layerType(mt))
+	layers, err := made.layers(ctx, sig.Marshal(), layerType(mt))
 	if err != nil {
 		return err
 	}
-	img, err := assemble(base, layers, newConfig(c.config, c.m, made.start, c.labels(res), &c.note))
+	img, err := assemble(base, layers, newConfig(c.config, c.m, made, c.labels(res), &c.note))
 	if err != nil {
 		return err
 	}
@@ -293,9 +331,12 @@ func (c *conversion) describe(img v1.Image, layers []*addedLayer, res *Result) e
 	if err != nil {
 		return err
 	}
+	if res.Policy, err = policyText(res); err != nil {
+		return err
+	}
 	res.Digest, res.Layers = digest.String(), len(m.Layers)
 	for _, l := range layers {
-		res.AddedBytes += int64(len(l.stored))
+		res.AddedBytes += l.stored.Size()
 	}
 	res.Size, res.Config = m.Config.Size, &cf.Config
 	for _, l := range m.Layers {
@@ -322,7 +363,7 @@ func (c *conversion) write(ctx context.Context, img v1.Image, out image.Ref, res
 	}
 	artifact, err := newReferrer(done.Digest, predicate{
 		AccountRoot: res.AccountRoot, Guest: res.Guest, ISVProdID: res.ISVProdID, ISVSVN: res.ISVSVN,
-		Measurement: res.Measurement, MRSigner: res.MRSigner, Source: res.Source, TEE: res.TEE,
+		Measurement: res.Measurement, MRSigner: res.MRSigner, Policy: res.Policy, Source: res.Source, TEE: res.TEE,
 	})
 	if err != nil {
 		return err

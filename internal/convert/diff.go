@@ -49,6 +49,13 @@ func Diff(ctx context.Context, refA, refB string, o image.Options) (*Comparison,
 	}
 	c.Differences = append(c.Differences, members...)
 	c.Differences = append(c.Differences, diffFiles(a.Options.Manifest.Files, b.Options.Manifest.Files)...)
+	if a.enclave != nil || b.enclave != nil {
+		parts, err := diffEnclaves(a, b)
+		if err != nil {
+			return nil, err
+		}
+		c.Differences = append(c.Differences, parts...)
+	}
 	if !c.Same && len(c.Differences) == 0 {
 		return nil, fmt.Errorf("%s and %s: measurements %s and %s, but no difference was found in what is measured; one of the images was changed after its conversion: see hitoku inspect", refA, refB, a.Measurement, b.Measurement)
 	}
@@ -65,20 +72,7 @@ func diffMembers(a, b *workload.Manifest) ([]Difference, error) {
 	if err != nil {
 		return nil, err
 	}
-	names := map[string]bool{}
-	for n := range left {
-		names[n] = true
-	}
-	for n := range right {
-		names[n] = true
-	}
-	var out []Difference
-	for _, n := range sortedSet(names) {
-		if x, y := orMissing(left, n), orMissing(right, n); x != y {
-			out = append(out, Difference{n, x, y})
-		}
-	}
-	return out, nil
+	return diffMaps(left, right), nil
 }
 
 func orMissing(m map[string]string, name string) string {

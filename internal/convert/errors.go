@@ -11,7 +11,6 @@ type ErrorKind string
 // The causes that are not those of reading and writing images (see image.Error).
 const (
 	KindRequest   ErrorKind = "request"   // the request contradicts itself or lacks something
-	KindTEE       ErrorKind = "tee"       // a TEE that this version does not convert for
 	KindNoEntry   ErrorKind = "no_entry"  // neither entry point nor command
 	KindConverted ErrorKind = "converted" // the input is a confidential image already
 	KindPlain     ErrorKind = "plain"     // wanted a confidential image, got another
@@ -19,6 +18,8 @@ const (
 	KindLimit     ErrorKind = "limit"     // a layer exceeds a limit
 	KindImage     ErrorKind = "image"     // the configuration asks for what cannot be resolved
 	KindGuest     ErrorKind = "guest"     // the guest program cannot be used
+	KindRuntime   ErrorKind = "runtime"   // Gramine's files cannot be used
+	KindEnclave   ErrorKind = "enclave"   // the image cannot become an enclave as it is asked for
 	KindSign      ErrorKind = "sign"      // the signer failed
 	KindCache     ErrorKind = "cache"     // the cache folder cannot be used
 	KindMismatch  ErrorKind = "mismatch"  // manifest, signature and layers of a confidential image disagree

@@ -12,12 +12,15 @@ import (
 	"path"
 	"slices"
 	"strconv"
+	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"hitoku.dev/attest"
+	libos "hitoku.dev/internal/gramine"
 	"hitoku.dev/internal/image"
 	"hitoku.dev/measure/sgx"
+	"hitoku.dev/measure/sgx/gramine"
 	"hitoku.dev/measure/workload"
 )
 
@@ -50,8 +53,16 @@ type Inspection struct {
 	Verified bool          `json:"verified"`
 	OK       bool          `json:"ok"` // every rule held
 	Rules    []attest.Rule `json:"rules"`
+	// Enclave is of an image for SGX whose manifest and loader make an enclave.
+	Enclave *EnclaveShape `json:"sgx,omitempty"`
+	Weak    []string      `json:"weak,omitempty"` // what weakens that enclave
+	// GramineManifest is the text of the enclave's manifest, where a caller sets it; see ManifestText.
+	GramineManifest string `json:"gramine_manifest,omitempty"`
 
-	sigstruct *sgx.Sigstruct // nil when it cannot be read
+	sigstruct *sgx.Sigstruct    // nil when it cannot be read
+	enclave   *gramine.Manifest // nil for other TEEs
+	text      []byte            // of enclave
+	loader    []byte            // libpal.so
 }
 
 // Err is nil when every rule held, and names those that did not otherwise.
@@ -80,14 +91,34 @@ const changedAdvice = "the image was changed after its conversion; convert it ag
 
 // ownContent is what the added layer has in /.hitoku.
 type ownContent struct {
-	manifest, sigstruct []byte
-	guest               string // SHA-256
-	guestMode           int64
-	others              []string
+	manifest, sigstruct        []byte
+	enclave, signature, loader []byte // of an image for SGX
+	guest                      string // SHA-256
+	guestMode                  int64
+	others                     []string
 }
 
+// file is where the content of a file that Inspect reads goes, and how long it may be.
+func (own *ownContent) file(name string) (to *[]byte, limit int64) {
+	switch name {
+	case workload.ManifestPath:
+		return &own.manifest, workload.MaxSize
+	case workload.SigstructPath:
+		return &own.sigstruct, 64 << 10
+	case sgxManifestPath:
+		return &own.enclave, gramine.MaxManifest
+	case sgxSignaturePath:
+		return &own.signature, 64 << 10
+	case libos.PALPath:
+		return &own.loader, maxLoader
+	}
+	return nil, 0
+}
+
+const maxLoader = 64 << 20
+
 // maxOwnLayer bounds the added layer: manifest, guest and what is beside them.
-const maxOwnLayer = workload.MaxSize + maxGuest + 64<<20
+const maxOwnLayer = workload.MaxSize + maxGuest + gramine.MaxManifest + maxLoader + 64<<20
 
 // Inspect reads the added layer of a confidential image and checks manifest,
 // signature, guest program and configuration against each other. It does not
@@ -111,7 +142,7 @@ func inspect(ctx context.Context, ref string, o image.Options) (*image.Source, *
 	if err != nil {
 		return nil, nil, err
 	}
-	x, err := inspectSource(src, r.String())
+	x, err := inspectSource(ctx, src, r.String())
 	if err != nil {
 		src.Close()
 		return nil, nil, err
@@ -119,7 +150,7 @@ func inspect(ctx context.Context, ref string, o image.Options) (*image.Source, *
 	return src, x, nil
 }
 
-func inspectSource(src *image.Source, name string) (*Inspection, error) {
+func inspectSource(ctx context.Context, src *image.Source, name string) (*Inspection, error) {
 	img := src.Image()
 	cf, err := img.ConfigFile()
 	if err != nil {
@@ -137,7 +168,7 @@ func inspectSource(src *image.Source, name string) (*Inspection, error) {
 		return nil, err
 	}
 	x := &Inspection{Name: name, Digest: src.Digest().String(), Layers: len(layers), Labels: cf.Config.Labels}
-	if err := x.describe(own); err != nil {
+	if err := x.describe(ctx, own); err != nil {
 		return nil, err
 	}
 	m, err := img.Manifest()
@@ -181,6 +212,9 @@ func readOwn(l v1.Layer) (*ownContent, error) {
 	return own, nil
 }
 
+// ownFolders are those of the added layer.
+var ownFolders = []string{workload.Dir, sgxFolder, libos.Dir}
+
 func parseOwn(r *tar.Reader) (*ownContent, error) {
 	own := &ownContent{}
 	seen := map[string]bool{}
@@ -193,19 +227,18 @@ func parseOwn(r *tar.Reader) (*ownContent, error) {
 			return nil, err
 		}
 		name := path.Clean("/" + h.Name)
-		if !workload.Within(name, workload.Dir) || name == workload.Dir && h.Typeflag == tar.TypeDir {
+		if !workload.Within(name, workload.Dir) || h.Typeflag == tar.TypeDir && slices.Contains(ownFolders, name) {
 			continue
 		}
 		if seen[name] || h.Typeflag != tar.TypeReg {
 			return nil, fmt.Errorf("%s is there twice or no regular file", name)
 		}
 		seen[name] = true
-		switch name {
-		case workload.ManifestPath:
-			own.manifest, err = readAll(r, h.Size, workload.MaxSize)
-		case workload.SigstructPath:
-			own.sigstruct, err = readAll(r, h.Size, 64<<10)
-		case workload.GuestPath:
+		to, limit := own.file(name)
+		switch {
+		case to != nil:
+			*to, err = readAll(r, h.Size, limit)
+		case name == workload.GuestPath:
 			sum := sha256.New()
 			_, err = io.Copy(sum, r)
 			own.guest, own.guestMode = hex.EncodeToString(sum.Sum(nil)), h.Mode&0o7777
@@ -228,7 +261,7 @@ func readAll(r io.Reader, size, limit int64) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-func (x *Inspection) describe(own *ownContent) error {
+func (x *Inspection) describe(ctx context.Context, own *ownContent) error {
 	m, err := workload.Decode(own.manifest)
 	if err != nil {
 		return fail(KindMismatch, "%w", err).advise(changedAdvice)
@@ -237,6 +270,9 @@ func (x *Inspection) describe(own *ownContent) error {
 	x.Measurement, x.ManifestSize = hex.EncodeToString(sum[:]), int64(len(own.manifest))
 	x.TEE, x.Guest, x.AccountRoot, x.Files = m.TEE, m.Guest, m.AccountRoot, len(m.Files)
 	x.Options = Header{Manifest: m}
+	if m.TEE == workload.TEESGX {
+		return x.describeEnclave(ctx, own)
+	}
 	return nil
 }
 
@@ -257,6 +293,11 @@ func (x *Inspection) checkOwn(own *ownContent) {
 	}
 	x.rule(err == nil, "sigstruct_signature", "a signature of the key in it", seen, changedAdvice)
 	hash := hex.EncodeToString(s.EnclaveHash[:])
+	if x.enclave != nil {
+		x.checkEnclave(own)
+	} else if len(own.enclave)+len(own.signature)+len(own.loader) > 0 {
+		own.others = append(own.others, "files of an enclave")
+	}
 	x.rule(hash == x.Measurement, "sigstruct_measurement", x.Measurement, hash, changedAdvice)
 	x.rule(own.guest == x.Guest, "guest", x.Guest, own.guest, changedAdvice)
 	x.rule(own.guestMode == 0o555, "guest_mode", "0555", fmt.Sprintf("%04o", own.guestMode), changedAdvice)
@@ -271,8 +312,13 @@ func (x *Inspection) checkOwn(own *ownContent) {
 // wrong configuration only keeps the guest from starting.
 func (x *Inspection) checkConfig(cf *v1.ConfigFile) {
 	c := &cf.Config
-	x.rule(slices.Equal(c.Entrypoint, []string{workload.GuestPath}), "entrypoint", workload.GuestPath, fmt.Sprint(c.Entrypoint), changedAdvice)
-	x.rule(c.User == "" || c.User == "0" || c.User == "root", "user", "root", c.User, "the guest starts as root and drops to the measured user")
+	start := []string{workload.GuestPath}
+	if x.TEE == workload.TEESGX { // the user outside the enclave decides nothing inside
+		start = enclaveStart
+	} else {
+		x.rule(c.User == "" || c.User == "0" || c.User == "root", "user", "root", c.User, "the guest starts as root and drops to the measured user")
+	}
+	x.rule(slices.Equal(c.Entrypoint, start), "entrypoint", strings.Join(start, " "), strings.Join(c.Entrypoint, " "), changedAdvice)
 	x.rule(cf.OS+"/"+cf.Architecture == x.Options.Source, "platform", x.Options.Source, cf.OS+"/"+cf.Architecture, changedAdvice)
 	for _, l := range []struct{ label, want string }{
 		{LabelMeasurement, x.Measurement},

@@ -72,6 +72,8 @@ type layerReader struct {
 	keep   func(path string, size int64) bool // whose content is kept
 	// sniff gives the sniffer of a file, nil for none; nil where nobody asks for facts.
 	sniff func(path string, size int64) sniffer
+	// spill gives where a file's content is copied to, nil for nowhere; may be nil.
+	spill func(path string, size int64) io.Writer
 	count func(digest v1.Hash, stored int) // progress; may be nil
 }
 
@@ -176,6 +178,11 @@ func (r *layerReader) parse(src io.Reader, idx *layerIndex) error {
 		if r.sniff != nil {
 			if nose = r.sniff(path, ino.size); nose != nil {
 				tees = append(tees, nose)
+			}
+		}
+		if r.spill != nil {
+			if w := r.spill(path, ino.size); w != nil {
+				tees = append(tees, w)
 			}
 		}
 		if err := hasher.file(ino, tr, tee(tees)); err != nil {

@@ -33,7 +33,17 @@ func MeasureWith(ctx context.Context, ref string, o image.Options, limits Limits
 		return nil, about(ref, err)
 	}
 	fs.indexes = nil
-	entries := fs.entries()
+	if x.enclave != nil {
+		x.verifyEnclave(fs)
+	} else {
+		x.verifyFiles(fs.entries())
+	}
+	x.Verified, x.OK = true, x.Err() == nil
+	return x, nil
+}
+
+// verifyFiles compares the manifest's list with the layers.
+func (x *Inspection) verifyFiles(entries []entry) {
 	diff := compare(x.Options.Manifest, fileList(entries))
 	seen := "the same"
 	if len(diff) > 0 {
@@ -53,8 +63,16 @@ func MeasureWith(ctx context.Context, ref string, o image.Options, limits Limits
 		}
 	}
 	x.rule(own == 4, "own_files", "init, manifest.json and sigstruct in "+workload.Dir, fmt.Sprintf("%d files", own-1), changedAdvice)
-	x.Verified, x.OK = true, x.Err() == nil
-	return x, nil
+}
+
+// verifyEnclave compares the files that the enclave trusts with the layers.
+func (x *Inspection) verifyEnclave(fs *rootfs) {
+	diff := compareTrusted(x.enclave, fs)
+	seen := "the same"
+	if len(diff) > 0 {
+		seen = strings.Join(diff, "; ")
+	}
+	x.rule(len(diff) == 0, "files", fmt.Sprintf("the %d files of the enclave's manifest", x.Files), seen, changedAdvice)
 }
 
 const maxDifferences = 8

@@ -11,7 +11,7 @@ import (
 )
 
 // The artifact that lies beside a confidential image: an unsigned in-toto
-// statement (https://in-toto.io/Statement/v1) that repeats the measurement.
+// statement (https://in-toto.io/Statement/v1) that repeats the measurement, with a policy that accepts it.
 const (
 	StatementMediaType types.MediaType = "application/vnd.in-toto+json"
 	PredicateType      string          = "https://hitoku.dev/measurement/v1"
@@ -35,6 +35,7 @@ type predicate struct {
 	ISVSVN      uint16 `json:"isv_svn"`
 	Measurement string `json:"measurement"`
 	MRSigner    string `json:"mrsigner"`
+	Policy      string `json:"policy"` // a policy file that accepts evidence of the image
 	Source      string `json:"source"` // digest of the converted image
 	TEE         string `json:"tee"`
 }

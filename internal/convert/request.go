@@ -21,9 +21,10 @@ type Request struct {
 	// InputOptions and OutputOptions say how to reach them. Their Progress is not used.
 	InputOptions, OutputOptions image.Options
 
-	TEE     string  // "sim"
-	Options Options // what the measurement depends on beside the image
-	Guest   string  // file with the guest program, hitoku-init
+	TEE     string     // workload.TEESimulated or workload.TEESGX
+	Options Options    // what the measurement depends on beside the image
+	SGX     SGXOptions // the same, for SGX only
+	Guest   string     // file with the guest program, hitoku-init
 	Signing Signing
 
 	// CacheDir keeps layer indexes; empty means none.
@@ -140,12 +141,13 @@ func hasTag(ref string) bool {
 
 func (q *Request) check() error {
 	switch q.TEE {
-	case "sim":
-	case "sgx":
-		return fail(KindTEE, "--tee sgx: this version converts for the simulated TEE only, not yet for SGX hardware").
-			advise("use --tee sim")
+	case workload.TEESimulated:
+	case workload.TEESGX:
+		if err := q.checkSGX(); err != nil {
+			return err
+		}
 	default:
-		return requestError("tee %q is not known", q.TEE).advise("use --tee sim")
+		return requestError("tee %q is not known", q.TEE).advise("use --tee sim, or --tee sgx")
 	}
 	if q.Signing.Signer == nil && !q.DryRun {
 		return requestError("no signing key")

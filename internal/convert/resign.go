@@ -86,6 +86,9 @@ func resign(ctx context.Context, q *ResignRequest, src *image.Source, x *Inspect
 		TEE: x.TEE, Source: x.Labels[LabelSource], Files: x.Files, AccountRoot: x.AccountRoot, Guest: x.Guest,
 		Options: Header{Manifest: x.Options.Manifest}, Name: out.String(), Image: out.String(),
 	}
+	if x.Enclave != nil {
+		res.Enclave = &Enclave{EnclaveShape: *x.Enclave, Runtimes: []string{}, Findings: []string{}, Weak: texts(x.Weak)}
+	}
 	img, layer, err := resigned(src.Image(), sig.Marshal(), res)
 	if err != nil {
 		return nil, err

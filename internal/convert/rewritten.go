@@ -45,7 +45,7 @@ func withLastLayer(img v1.Image, layer *addedLayer, config *v1.ConfigFile) (v1.I
 		return nil, err
 	}
 	r.manifest.Config.Digest, r.manifest.Config.Size, r.manifest.Config.Data = name, size, nil
-	r.manifest.Layers[last] = v1.Descriptor{MediaType: layer.mediaType, Digest: layer.digest, Size: int64(len(layer.stored))}
+	r.manifest.Layers[last] = v1.Descriptor{MediaType: layer.mediaType, Digest: layer.digest, Size: layer.stored.Size()}
 	r.manifestRaw, err = json.Marshal(r.manifest)
 	return r, err
 }

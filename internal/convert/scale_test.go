@@ -138,7 +138,7 @@ func TestMemoryOfLargeImage(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		stored = len(l.stored)
+		stored = int(l.stored.Size())
 	})
 	t.Logf("%d files of %d bytes, manifest %d bytes, added layer %d bytes: %d MiB", files, size, manifest, stored, used>>20)
 	if used > 256<<20 {
@@ -167,7 +167,7 @@ func (f *fakeSource) measure(t testing.TB) ([]entry, []addition, *workload.Manif
 	if err != nil {
 		t.Fatal(err)
 	}
-	return entries, adds, c.m
+	return entries, adds.list(), c.m
 }
 
 // benchSize is the uncompressed size of the benchmark's image; HITOKU_BENCH_MB changes it.

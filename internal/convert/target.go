@@ -1,6 +1,7 @@
 package convert
 
 import (
+	"context"
 	"crypto/sha256"
 	"io"
 
@@ -20,15 +21,22 @@ const (
 // product is what the target of a TEE makes of an image.
 type product struct {
 	params sgx.Params // what is signed; EnclaveHash is the measurement
+	files  int        // entries of the measured list
 	start  []string   // ENTRYPOINT
+	user   string     // USER
+	env    []string   // ENV
+	// enclave is what a target for hardware says beside; nil for others.
+	enclave *Enclave
 	// layers are put upon the image, with the SIGSTRUCT's 1808 bytes in the last of them,
 	// which is the one that Inspect reads.
-	layers func(sigstruct []byte, mt types.MediaType) ([]*addedLayer, error)
+	layers func(ctx context.Context, sigstruct []byte, mt types.MediaType) ([]*addedLayer, error)
+	// close lets go of what layers needs; may be nil.
+	close func() error
 }
 
 // simulated is the target of the simulated TEE: the measurement is the hash of the
 // manifest, which lists every file.
-func (c *conversion) simulated(adds []addition, entries []entry) (*product, error) {
+func (c *conversion) simulated(_ *rootfs, adds *adder, entries []entry) (*product, error) {
 	own := ownFiles{guest: c.guest, manifest: func(w io.Writer) error { return workload.EncodeFiles(w, c.m, fileList(entries)) }}
 	sum := &countingHash{Hash: sha256.New()}
 	if err := own.manifest(sum); err != nil {
@@ -42,10 +50,10 @@ func (c *conversion) simulated(adds []addition, entries []entry) (*product, erro
 		params: sgx.Params{
 			EnclaveHash: own.measurement, ISVProdID: c.Signing.ISVProdID, ISVSVN: c.Signing.ISVSVN, Date: c.Signing.Date,
 		},
-		start: []string{workload.GuestPath},
-		layers: func(sigstruct []byte, mt types.MediaType) ([]*addedLayer, error) {
+		files: len(entries), start: []string{workload.GuestPath}, env: c.config.Config.Env,
+		layers: func(_ context.Context, sigstruct []byte, mt types.MediaType) ([]*addedLayer, error) {
 			own.sigstruct = sigstruct
-			l, err := buildLayer(withAdditions(own.entries(), adds), mt, "guest program, workload manifest, signature")
+			l, err := buildLayer(withAdditions(own.entries(), adds.list()), mt, "guest program, workload manifest, signature")
 			if err != nil {
 				return nil, err
 			}

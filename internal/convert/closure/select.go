@@ -75,7 +75,7 @@ func Select(ctx context.Context, t Tree, q Request) (*Selection, error) {
 		return nil, fmt.Errorf("%s: the program to start is not in the image (PATH=%s, working folder %s); correct the entry point, or use --files all", q.Argv[0], s.env["PATH"], q.WorkDir)
 	}
 	s.command(q.Argv, "entry point")
-	s.ownFolder(clean(q.WorkDir), "working folder")
+	s.ownFolder(clean(q.WorkDir), ownWorkDir)
 	for _, g := range q.Include {
 		if !s.include(g) {
 			s.notice("--include %s: nothing in the image has this name", g)
@@ -254,10 +254,12 @@ var systemFolders = []string{"/bin", "/sbin", "/lib", "/lib64", "/usr", "/etc", 
 
 var ownBelow = []string{"/usr/src", "/usr/local/app", "/usr/app", "/usr/share/nginx/html", "/var/www", "/var/task", "/var/lib/app"}
 
+const ownWorkDir = "working folder"
+
 // ownFolder takes an application's own folder whole, if it is one.
 func (s *selector) ownFolder(dir, why string) {
 	at, f, ok := s.real(dir)
-	if !ok || f.Kind != Dir || at == "/" || at == "/opt" || at == "/home" || at == "/srv" || s.owned[at] {
+	if !ok || f.Kind != Dir || at == "/" || at == "/opt" || at == "/home" || at == "/srv" && why != ownWorkDir || s.owned[at] {
 		return
 	}
 	own := slices.ContainsFunc(ownBelow, func(d string) bool { return within(at, d) })

@@ -35,7 +35,7 @@ func isHash(s string) bool {
 // trust fills sgx.trusted_files, one entry for each file whatever links lead to it.
 func (p *planner) trust(m *gramine.Manifest) {
 	files := make([]gramine.TrustedFile, 0, len(p.in.Files)+1)
-	hidden, odd := 0, 0
+	odd := 0
 	for i := range p.in.Files {
 		f := &p.in.Files[i]
 		if why := badPath(f.Path); why != "" {
@@ -48,11 +48,10 @@ func (p *planner) trust(m *gramine.Manifest) {
 		}
 		real, ok := p.resolve(f.Path)
 		if !ok || p.hidden(real) || p.hidden(f.Path) {
-			if f.Asked {
-				p.refuse("sgx.trusted_files", f.Path, "a folder in memory or an encrypted one covers it", "take the folder off with --ro, or the file with --exclude")
+			if f.Asked && (p.covered(real) == gramine.MountEncrypted || p.covered(f.Path) == gramine.MountEncrypted) {
+				p.refuse("sgx.trusted_files", f.Path, "an encrypted folder covers it", "leave --encrypted for that folder away, or the file with --exclude")
 			}
-			hidden++
-			continue
+			continue // what is in memory is the archive's business
 		}
 		if !isHash(f.SHA256) {
 			p.refuse("sgx.trusted_files", f.Path, fmt.Sprintf("hash %q, wanted 64 lower-case hexadecimal digits", f.SHA256), "")
@@ -62,9 +61,6 @@ func (p *planner) trust(m *gramine.Manifest) {
 	}
 	if odd > 10 {
 		p.note("%d more files with such names are left out", odd-10)
-	}
-	if hidden > 0 {
-		p.note("%d files lie where folders in memory or encrypted ones cover them, and are left out", hidden)
 	}
 	if k := p.in.Packed; k != nil && !slices.ContainsFunc(files, func(f gramine.TrustedFile) bool { return f.URI == "file:"+k.Path }) {
 		files = append(files, gramine.TrustedFile{URI: "file:" + k.Path, SHA256: k.SHA256})

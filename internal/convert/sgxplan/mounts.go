@@ -30,8 +30,8 @@ func (p *planner) mount(m *gramine.Manifest) {
 	mounts := map[string]gramine.Mount{}
 	p.encrypted(mounts)
 	p.memory(mounts)
-	for at := range mounts {
-		p.mounts[at] = true
+	for at, mount := range mounts {
+		p.mounts[at] = mount.Type
 	}
 	p.aliases(mounts)
 	for _, at := range sortedKeys(mounts) { // parents before what lies in them
@@ -179,13 +179,16 @@ func reserved(name string) bool {
 	return slices.ContainsFunc([]string{"/proc", "/sys", "/dev", workload.Dir}, func(o string) bool { return workload.Within(name, o) })
 }
 
-func (p *planner) hidden(name string) bool {
+func (p *planner) hidden(name string) bool { return p.covered(name) != "" }
+
+// covered is the type of the mount that hides a name; empty for none.
+func (p *planner) covered(name string) string {
 	for dir := name; dir != "/" && dir != "."; dir = path.Dir(dir) {
-		if p.mounts[dir] {
-			return true
+		if kind := p.mounts[dir]; kind != "" {
+			return kind
 		}
 	}
-	return false
+	return ""
 }
 
 // resolve follows links to folders in each part of a path. It reports false for a circle.
@@ -211,8 +214,11 @@ func (p *planner) resolve(name string) (string, bool) {
 }
 
 // section repeats the mounts for the guest.
-func (p *planner) section(m *gramine.Manifest) {
-	s := &workload.SGX{Encrypted: []workload.EncryptedMount{}, Memory: []string{}, Packed: p.in.Packed}
+func (p *planner) section(m *gramine.Manifest) { p.report.SGX = Section(m, p.in.Packed) }
+
+// Section is what the guest is told of a manifest's mounts.
+func Section(m *gramine.Manifest, archive *workload.Packed) *workload.SGX {
+	s := &workload.SGX{Encrypted: []workload.EncryptedMount{}, Memory: []string{}, Packed: archive}
 	for _, mount := range m.FS.Mounts {
 		switch mount.Type {
 		case gramine.MountEncrypted:
@@ -223,5 +229,5 @@ func (p *planner) section(m *gramine.Manifest) {
 	}
 	slices.SortFunc(s.Encrypted, func(a, b workload.EncryptedMount) int { return strings.Compare(a.Path, b.Path) })
 	slices.Sort(s.Memory)
-	p.report.SGX = s
+	return s
 }

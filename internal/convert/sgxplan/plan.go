@@ -22,7 +22,7 @@ const (
 
 // Plan makes the manifest. The error joins everything that is refused.
 func Plan(in Input) (*gramine.Manifest, Report, error) {
-	p := &planner{in: &in, mounts: map[string]bool{}}
+	p := &planner{in: &in, mounts: map[string]string{}}
 	m := &gramine.Manifest{}
 	p.size(m)
 	p.program(m)

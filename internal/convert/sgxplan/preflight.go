@@ -93,7 +93,7 @@ func wraps(program string) bool {
 }
 
 func config(in *Input, add func(file, rule, option string)) {
-	if len(in.Exec.Groups) > 0 {
+	if slices.ContainsFunc(in.Exec.Groups, func(g uint32) bool { return g != in.Exec.GID }) {
 		add("image USER", "supplementary groups are emulated only", "give files the program's own user or group")
 	}
 	c := in.Config

@@ -109,7 +109,7 @@ type planner struct {
 	report Report
 	errs   []error
 	links  map[string]string
-	mounts map[string]bool // tmpfs and encrypted mounts: what the image has below is hidden
+	mounts map[string]string // tmpfs and encrypted mounts, with their types: what the image has below is hidden
 }
 
 func (p *planner) refuse(key, seen, why, option string) {

@@ -1,0 +1,458 @@
+package convert
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"hitoku.dev/internal/convert/sgxplan"
+	libos "hitoku.dev/internal/gramine"
+	"hitoku.dev/measure/sgx"
+	"hitoku.dev/measure/sgx/gramine"
+	"hitoku.dev/measure/workload"
+)
+
+// SGXOptions are what a conversion for SGX needs beside Options.
+type SGXOptions struct {
+	Gramine libos.Options   // where Gramine's files come from; its CacheDir is set by Convert
+	Plan    sgxplan.Options // ISV values are those of Signing
+	Files   string          // FilesLean, the default, FilesAll or FilesPacked
+	Include []string        // what the program needs beside what is found: paths, folders, globs
+	Exclude []string        // what it does not need
+	Trace   []string        // paths that a run of the program opened
+	FixPyc  bool            // mend Python's compiled files, whose times Gramine does not show
+}
+
+// EnclaveShape is what Gramine's manifest and loader together make of an enclave.
+type EnclaveShape struct {
+	MRENCLAVE      string  `json:"mrenclave"`
+	EnclaveSize    uint64  `json:"enclave_size"` // bytes
+	Threads        int     `json:"threads"`
+	EDMM           bool    `json:"edmm"`
+	Debug          bool    `json:"debug"`
+	Attributes     string  `json:"attributes"` // FLAGS and XFRM, 16 bytes little-endian in hexadecimal
+	AttributesMask string  `json:"attributes_mask"`
+	MiscSelect     uint32  `json:"misc_select"`
+	MiscMask       uint32  `json:"misc_mask"`
+	TrustedFiles   int     `json:"trusted_files"`
+	Mounts         int     `json:"mounts"`
+	Packed         int64   `json:"packed"`        // bytes that the guest unpacks into memory at the start
+	StartSeconds   float64 `json:"start_seconds"` // predicted: reading the list of files, for each process
+}
+
+func newShape(m *gramine.Manifest, got *gramine.Measurement, p *sgx.Params, archive *workload.Packed) EnclaveShape {
+	s := EnclaveShape{
+		MRENCLAVE: hex.EncodeToString(got.MRENCLAVE[:]), EnclaveSize: got.EnclaveSize, Threads: got.Threads, EDMM: got.EDMM, Debug: m.SGX.Debug,
+		Attributes: p.Attributes.String(), AttributesMask: p.AttributesMask.String(), MiscSelect: p.MiscSelect, MiscMask: p.MiscMask,
+		TrustedFiles: len(m.SGX.TrustedFiles), Mounts: len(m.FS.Mounts),
+		StartSeconds: sgxplan.PredictedStart(len(m.SGX.TrustedFiles)).Round(time.Millisecond).Seconds(),
+	}
+	if archive != nil {
+		s.Packed = archive.Size
+	}
+	return s
+}
+
+// Enclave is what a conversion for SGX says beside the measurement.
+type Enclave struct {
+	EnclaveShape
+	Files         string   `json:"files"`          // how the trusted files were chosen
+	Memory        string   `json:"memory"`         // what each process takes, as text
+	Gramine       string   `json:"gramine"`        // version
+	GramineDigest string   `json:"gramine_digest"` // of its files: sha256:…
+	Runtimes      []string `json:"runtimes"`
+	Findings      []string `json:"findings"` // what Gramine does otherwise than Linux
+	Weak          []string `json:"weak"`     // what weakens the enclave and was allowed
+}
+
+// checkSGX refuses what the guest cannot do where the program takes its place.
+func (q *Request) checkSGX() error {
+	o := &q.Options
+	const replaced = "the program takes the guest's place in the enclave"
+	for _, r := range []struct {
+		given        bool
+		what, advice string
+	}{
+		{len(o.Fronts) > 0, "--tls: no TLS front is possible on SGX, where " + replaced, "let the program read its certificate and speak TLS itself: --certificate subject=NAME,key=/run/key.pem,cert=/run/cert.pem"},
+		{o.OnRenew != 0, "--on-renew: nothing is renewed on SGX, where " + replaced, "leave it away; start the container again before the certificate ends"},
+		{o.LogPath != "", "--log: no copy of the output is possible on SGX, where " + replaced, "leave it away; the engine keeps the output"},
+		{o.StopGrace != 0, "a time to stop is not kept on SGX, where " + replaced, "leave it away; docker stop has one of its own"},
+		{o.AllowArgs, "--allow-args: an enclave's arguments are measured", "give --args, or --mutable-env NAME=VALUE for what changes"},
+		{q.SGX.Gramine.Ref == "", "--gramine is missing: no part of Gramine comes with Hitoku", "name an image, layout, tar or folder with Gramine 1.7 to 1.9, such as --gramine docker.io/gramineproject/gramine:1.8-jammy"},
+	} {
+		if r.given {
+			return requestError("%s", r.what).advise("%s", r.advice)
+		}
+	}
+	switch q.SGX.Files {
+	case FilesAll, FilesLean, FilesPacked:
+	case "":
+		q.SGX.Files = FilesLean
+	default:
+		return requestError("--files %q: wanted %s, %s or %s", q.SGX.Files, FilesAll, FilesLean, FilesPacked)
+	}
+	return nil
+}
+
+// enclave is one image's way to SGX.
+type enclave struct {
+	*conversion
+	fs      *rootfs
+	adds    *adder
+	libc    libos.LibC
+	system  []libos.File // Gramine's files, as they are in the image
+	choice  *choice
+	archive *archive // nil: nothing is unpacked
+	spool   *spool
+	info    *Enclave
+	files   []*os.File // temporary ones
+}
+
+// enclaved is the target of SGX: the measurement is MRENCLAVE of Gramine's loader with a
+// manifest that lists the files which the program may open.
+func (c *conversion) enclaved(ctx context.Context, fs *rootfs, adds *adder) (*product, error) {
+	e := &enclave{conversion: c, fs: fs, adds: adds}
+	made, err := e.make(ctx)
+	if err != nil {
+		return nil, errors.Join(err, e.close())
+	}
+	made.close = e.close
+	return made, nil
+}
+
+// close removes the temporary files.
+func (e *enclave) close() error {
+	var errs []error
+	for _, f := range e.files {
+		errs = append(errs, f.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (e *enclave) tempDir() string {
+	if e.CacheDir != "" {
+		return e.CacheDir
+	}
+	return os.TempDir()
+}
+
+func (e *enclave) make(ctx context.Context) (*product, error) {
+	c := e.conversion
+	var err error
+	if e.choice, err = c.choose(ctx, e.fs); err != nil {
+		return nil, err
+	}
+	for _, n := range e.choice.notices {
+		c.note.add("%s", n)
+	}
+	e.exactProgram()
+	if c.SGX.Plan.JavaMode != "" {
+		c.m.Env.Fixed = setVars(c.m.Env.Fixed, sgxplan.JavaEnv(c.SGX.Plan.JavaMode, c.m.Env.Fixed))
+	}
+	if err := e.takeRuntime(); err != nil {
+		return nil, err
+	}
+	m, report, err := e.plan(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return e.finish(ctx, m, &report)
+}
+
+// exactProgram starts a Java machine under its own name: it finds its libraries beside its
+// file, and Gramine does not tell it where a link leads.
+func (e *enclave) exactProgram() {
+	x := &e.m.Exec
+	command := &x.Entry
+	if len(*command) == 0 {
+		command = &x.Args
+	}
+	if path.Base((*command)[0]) != "java" {
+		if slices.ContainsFunc(e.choice.runtimes, func(r string) bool { return strings.HasPrefix(r, "java") }) {
+			e.note.add("Java is started by %s: under Gramine it finds its own files only when it is started by the path of its file, not by that of a link", (*command)[0])
+		}
+		return
+	}
+	for _, name := range programNames((*command)[0], x.WorkDir, pathOf(e.m.Env.Fixed)) {
+		id, err := e.fs.lookup(name)
+		if err != nil || e.fs.nodes[id].ino.kind != kindFile {
+			continue
+		}
+		if real := e.fs.path(id); real != (*command)[0] {
+			e.note.add("the program is started as %s, the file that %s leads to: Java finds its own files beside it", real, (*command)[0])
+			*command = append([]string{real}, (*command)[1:]...)
+		}
+		return
+	}
+}
+
+// programNames are where execvp(3) looks for a program.
+func programNames(name, dir, folders string) []string {
+	if strings.Contains(name, "/") {
+		return []string{under(dir, name)}
+	}
+	var out []string
+	for folder := range strings.SplitSeq(folders, ":") {
+		out = append(out, under(under(dir, folder), name))
+	}
+	return out
+}
+
+// under makes a name absolute as seen from a folder.
+func under(dir, name string) string {
+	if path.IsAbs(name) {
+		return name
+	}
+	return path.Join(dir, name)
+}
+
+func pathOf(env []string) string {
+	for _, pair := range env {
+		if v, ok := strings.CutPrefix(pair, "PATH="); ok {
+			return v
+		}
+	}
+	return ""
+}
+
+func setVars(env, more []string) []string {
+	v := newVars()
+	for _, pair := range slices.Concat(env, more) {
+		v.set(pair)
+	}
+	return v.list()
+}
+
+// takeRuntime decides which of Gramine's files the image needs.
+func (e *enclave) takeRuntime() error {
+	glibc, musl := slices.Contains(e.choice.runtimes, runtimeGlibc), slices.Contains(e.choice.runtimes, runtimeMusl)
+	switch {
+	case glibc && musl:
+		e.note.add("the image has programs for glibc and for musl: Gramine's glibc is taken, and what needs musl does not start")
+		e.libc = libos.Glibc
+	case glibc:
+		e.libc = libos.Glibc
+	case musl:
+		e.libc = libos.Musl
+	}
+	var err error
+	if e.system, err = e.runtime.LayerFiles(e.libc, true); err != nil {
+		return fail(KindRuntime, "%w", err)
+	}
+	return nil
+}
+
+// plan makes Gramine's manifest. What is unpacked into memory depends on which folders are in
+// memory, so that it is made twice where there is such a thing.
+func (e *enclave) plan(ctx context.Context) (*gramine.Manifest, sgxplan.Report, error) {
+	in := e.input()
+	if e.SGX.Files == FilesPacked {
+		in.PackedFolders = packedFolders(e.choice, e.fs)
+		if len(in.PackedFolders) == 0 {
+			e.note.add("--files packed: no folder has %d files or more that the program needs; it is the same as lean", packedMany)
+		}
+	}
+	m, report, err := sgxplan.Plan(in)
+	if err != nil {
+		return nil, report, refusedPlan(err)
+	}
+	if e.archive, err = newArchive(e.fs, report.SGX.Memory, e.choice.files, e.unpacks(report.SGX)); err != nil {
+		return nil, report, err
+	}
+	changed, err := e.read(ctx)
+	if err != nil || e.archive == nil && !changed {
+		return m, report, err
+	}
+	if e.archive != nil {
+		if err := e.archive.measure(ctx); err != nil {
+			return nil, report, err
+		}
+		e.note.add("%s", e.archive.describe())
+		in.Packed = e.archive.section()
+	}
+	again := e.input()
+	again.Packed, again.PackedFolders = in.Packed, in.PackedFolders
+	if m, report, err = sgxplan.Plan(again); err != nil {
+		return nil, report, refusedPlan(err)
+	}
+	return m, report, nil
+}
+
+// unpacks says which files in memory are put there at the start. In a listing of everything
+// those are left out that programs make and take away: caches, logs, what is temporary.
+func (e *enclave) unpacks(s *workload.SGX) func(string) bool {
+	n := 0
+	for i := range e.choice.files {
+		f := &e.choice.files[i]
+		switch {
+		case slices.ContainsFunc(s.Encrypted, func(m workload.EncryptedMount) bool { return workload.Within(f.path, m.Path) }):
+			e.note.add("%s of the image lies below an encrypted folder: the program does not see it", f.path)
+		case e.SGX.Files == FilesAll && s.InMemory(f.path) && isDisposable(f.path):
+			n++
+		}
+	}
+	if n > 0 {
+		e.note.add("%d files below %s are left out: the enclave has memory there", n, strings.Join(defaultWritable, ", "))
+	}
+	return func(name string) bool { return e.SGX.Files != FilesAll || !isDisposable(name) }
+}
+
+func isDisposable(name string) bool {
+	return slices.ContainsFunc(defaultWritable, func(d string) bool { return workload.Within(name, d) })
+}
+
+func refusedPlan(err error) error { return fail(KindEnclave, "%w", err) }
+
+// input is what the plan is made from.
+func (e *enclave) input() sgxplan.Input {
+	o := e.SGX.Plan
+	o.ISVProdID, o.ISVSVN = e.Signing.ISVProdID, e.Signing.ISVSVN
+	env := e.m.Env
+	if len(e.m.Certificates) > 0 {
+		env.Allowed = slices.Concat(env.Allowed, agentVars)
+		slices.Sort(env.Allowed)
+		env.Allowed = slices.Compact(env.Allowed)
+	}
+	in := sgxplan.Input{
+		Config: &e.config.Config, Exec: e.m.Exec, Env: env, Folders: e.m.Folders, DirLinks: e.choice.links, Runtimes: e.choice.runtimes,
+		LibC: libos.LibCDir(e.libc), Options: o,
+	}
+	for i := range e.choice.files {
+		in.Files = append(in.Files, e.choice.files[i].trusted())
+	}
+	in.Files = append(in.Files, sgxplan.TrustedFile{Path: workload.GuestPath, SHA256: e.m.Guest, Size: int64(len(e.guest)), Mode: 0o555})
+	for i := range e.system {
+		f := &e.system[i]
+		switch {
+		case f.Path == libos.LibOSPath:
+			in.Sysdb = trustedBytes(f.Path, f.Data)
+		case in.LibC != "" && workload.Within(f.Path, in.LibC):
+			in.Files = append(in.Files, trustedBytes(f.Path, e.content(f)))
+		}
+	}
+	return in
+}
+
+// agentVars are how the host says where the node agent is. The guest judges what the agent
+// sends, not where it is.
+var agentVars = []string{"NODE_AGENT", "NODE_AGENT_BASE_URL"}
+
+// content is a runtime file's content, links followed.
+func (e *enclave) content(f *libos.File) []byte {
+	for range maxLinks {
+		if f.Link == "" {
+			return f.Data
+		}
+		to := f.Link
+		if !path.IsAbs(to) {
+			to = path.Join(path.Dir(f.Path), to)
+		}
+		i := slices.IndexFunc(e.system, func(o libos.File) bool { return o.Path == to })
+		if i < 0 {
+			return nil
+		}
+		f = &e.system[i]
+	}
+	return nil
+}
+
+func trustedBytes(name string, b []byte) sgxplan.TrustedFile {
+	sum := sha256.Sum256(b)
+	return sgxplan.TrustedFile{Path: name, SHA256: hex.EncodeToString(sum[:]), Size: int64(len(b))}
+}
+
+// read gets the contents that the conversion itself needs: of what is packed, and of compiled
+// Python files, which it mends. It reports whether files changed.
+func (e *enclave) read(ctx context.Context) (bool, error) {
+	wanted := map[*inode]bool{}
+	if e.archive != nil {
+		e.archive.inodes(wanted)
+	}
+	if e.SGX.FixPyc {
+		e.compiled(wanted)
+	}
+	if len(wanted) == 0 {
+		return false, nil
+	}
+	f, err := tempFile(e.tempDir())
+	if err != nil {
+		return false, err
+	}
+	e.files = append(e.files, f)
+	if e.spool, err = e.fs.newSpool(ctx, f, wanted); err != nil {
+		return false, err
+	}
+	for _, a := range e.adds.list() {
+		e.spool.hold(a.ino, a.content)
+	}
+	if e.archive != nil {
+		e.archive.spool = e.spool
+	}
+	if !e.SGX.FixPyc {
+		return false, nil
+	}
+	return e.mend()
+}
+
+// finish completes both manifests, and measures.
+func (e *enclave) finish(ctx context.Context, m *gramine.Manifest, r *sgxplan.Report) (*product, error) {
+	e.m.SGX = r.SGX
+	var own bytes.Buffer
+	if err := workload.EncodeFiles(&own, e.m, noFiles); err != nil {
+		return nil, fail(KindImage, "%w", err)
+	}
+	if err := sgxplan.Trust(m, trustedBytes(workload.ManifestPath, own.Bytes())); err != nil {
+		return nil, refusedPlan(err)
+	}
+	text := m.Encode()
+	pal := e.runtime.PAL()
+	loader, err := gramine.ReadLoader(bytes.NewReader(pal), int64(len(pal)))
+	if err != nil {
+		return nil, fail(KindRuntime, "%w", err)
+	}
+	got, err := gramine.Measure(ctx, text, loader)
+	if err != nil {
+		return nil, fail(KindEnclave, "%w", err)
+	}
+	params, warnings, err := m.SignParams(got.MRENCLAVE, e.Signing.Date)
+	if err != nil {
+		return nil, fail(KindEnclave, "%w", err)
+	}
+	e.tell(warnings, r)
+	e.info = &Enclave{
+		EnclaveShape: newShape(m, got, &params, r.SGX.Packed), Files: e.SGX.Files, Memory: r.Memory, Gramine: e.runtime.Version, GramineDigest: e.runtime.Digest,
+		Runtimes: texts(e.choice.runtimes), Findings: []string{}, Weak: texts(r.Weak),
+	}
+	for _, f := range r.Findings {
+		e.info.Findings = append(e.info.Findings, f.String())
+	}
+	return e.product(params, own.Bytes(), text), nil
+}
+
+// tell repeats what the plan has to say.
+func (e *enclave) tell(warnings []string, r *sgxplan.Report) {
+	for _, n := range slices.Concat(warnings, r.Notices) {
+		e.note.add("%s", n)
+	}
+	for _, f := range r.Findings {
+		e.note.add("%s", f)
+	}
+	for _, w := range r.Weak {
+		e.note.add("allowed: %s", w)
+	}
+	for _, x := range r.Conflicts {
+		e.note.add("--manifest: %s", x)
+	}
+	if len(e.m.Certificates) > 0 {
+		e.note.add("certificates are not renewed on SGX: start the container again before they end")
+	}
+}
+
+func noFiles(func(*workload.File) bool) {}

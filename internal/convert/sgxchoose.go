@@ -1,0 +1,155 @@
+package convert
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+
+	"hitoku.dev/internal/convert/closure"
+	"hitoku.dev/internal/convert/sgxplan"
+	"hitoku.dev/measure/workload"
+)
+
+// The values of SGXOptions.Files.
+const (
+	FilesAll    = "all"    // every file of the image, once
+	FilesLean   = "lean"   // what the program needs
+	FilesPacked = "packed" // as lean, but large folders as one archive, unpacked into enclave memory
+)
+
+// chosenFile is a name under which an enclave may open a file: a regular file's own, or that
+// of a link to it. Gramine follows no link when it compares names.
+type chosenFile struct {
+	path  string
+	ino   *inode
+	asked bool // the user named it
+}
+
+// choice is what of an image an enclave may open.
+type choice struct {
+	files    []chosenFile // sorted by path, each once
+	links    []sgxplan.DirLink
+	runtimes []string
+	notices  []string
+}
+
+// choose finds the files for an enclave by the mode that is asked for.
+func (c *conversion) choose(ctx context.Context, fs *rootfs) (*choice, error) {
+	o := &c.SGX
+	env := slices.Concat(c.m.Env.Fixed, c.m.Env.Mutable)
+	q := closure.Request{
+		Argv: slices.Concat(c.m.Exec.Entry, c.m.Exec.Args), Env: env, WorkDir: c.m.Exec.WorkDir,
+		Include: slices.Concat(o.Include, sgxplan.Includes(o.Plan.Fragment)), Exclude: o.Exclude, Trace: o.Trace,
+	}
+	for _, ca := range c.m.CACertificates {
+		q.Include = append(q.Include, ca.Path)
+	}
+	s, err := closure.Select(ctx, newImageTree(fs), q)
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil && o.Files != FilesAll:
+		return nil, fail(KindImage, "%w", err)
+	case err != nil:
+		s = &closure.Selection{Runtimes: guessLibC(fs), Notices: []string{err.Error()}}
+	}
+	if o.Files == FilesAll {
+		return wholeChoice(fs, s, o.Exclude), nil
+	}
+	ch := &choice{runtimes: s.Runtimes, notices: s.Notices}
+	for _, p := range s.Files {
+		id, ok := fs.bare(p)
+		if !ok || fs.nodes[id].ino.kind != kindFile {
+			return nil, fmt.Errorf("%s: chosen, and no regular file of the image", p)
+		}
+		ch.files = append(ch.files, chosenFile{p, fs.nodes[id].ino, slices.Contains(o.Include, p)})
+	}
+	for _, p := range slices.Concat(s.Links, topLinks(fs)) {
+		if id, ok := fs.bare(p); ok {
+			ch.link(fs, p, fs.nodes[id].ino)
+		}
+	}
+	ch.sort()
+	return ch, nil
+}
+
+// topLinks are links such as /lib and /bin, under which programs name files of their own.
+func topLinks(fs *rootfs) (out []string) {
+	for k, id := range fs.names {
+		if k.parent == rootNode && fs.nodes[id].ino.kind == kindSymlink {
+			out = append(out, "/"+k.name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// wholeChoice is every file of the image under its own name, and under those of links to it.
+func wholeChoice(fs *rootfs, s *closure.Selection, exclude []string) *choice {
+	ch := &choice{runtimes: s.Runtimes, notices: s.Notices}
+	skip := []string{"/proc", "/sys", "/dev", workload.Dir}
+	for _, e := range fs.entries() {
+		if slices.ContainsFunc(skip, func(d string) bool { return workload.Within(e.path, d) }) ||
+			slices.ContainsFunc(exclude, func(g string) bool { return closure.Match(g, e.path) }) {
+			continue
+		}
+		switch e.ino.kind {
+		case kindFile:
+			ch.files = append(ch.files, chosenFile{path: e.path, ino: e.ino})
+		case kindSymlink:
+			ch.link(fs, e.path, e.ino)
+		}
+	}
+	ch.sort()
+	return ch
+}
+
+// link adds a symbolic link: as a folder's second name, or as a file's.
+func (ch *choice) link(fs *rootfs, path string, ino *inode) {
+	if ino.kind != kindSymlink {
+		return
+	}
+	id, err := fs.lookup(path)
+	if err != nil {
+		return // it leads nowhere: the program would not find anything there either
+	}
+	switch to := fs.nodes[id].ino; to.kind {
+	case kindFile:
+		ch.files = append(ch.files, chosenFile{path: path, ino: to})
+	case kindDir:
+		ch.links = append(ch.links, sgxplan.DirLink{Path: path, Target: ino.link})
+	}
+}
+
+func (ch *choice) sort() {
+	slices.SortFunc(ch.files, func(a, b chosenFile) int { return strings.Compare(a.path, b.path) })
+	ch.files = slices.CompactFunc(ch.files, func(a, b chosenFile) bool { return a.path == b.path })
+	slices.SortFunc(ch.links, func(a, b sgxplan.DirLink) int { return strings.Compare(a.Path, b.Path) })
+	ch.links = slices.Compact(ch.links)
+}
+
+func (f *chosenFile) trusted() sgxplan.TrustedFile {
+	return sgxplan.TrustedFile{
+		Path: f.path, SHA256: hex.EncodeToString(f.ino.hash[:]), Size: f.ino.size, Mode: uint32(f.ino.mode), Asked: f.asked,
+	}
+}
+
+// guessLibC is for images whose program cannot be found: by the loaders that are there.
+func guessLibC(fs *rootfs) []string {
+	var out []string
+	for _, l := range []struct{ path, runtime string }{
+		{"/lib64/ld-linux-x86-64.so.2", runtimeGlibc}, {"/lib/ld-musl-x86_64.so.1", runtimeMusl},
+	} {
+		if _, err := fs.lookup(l.path); err == nil {
+			out = append(out, l.runtime)
+		}
+	}
+	return out
+}
+
+const (
+	runtimeGlibc = "elf-glibc"
+	runtimeMusl  = "elf-musl"
+)
