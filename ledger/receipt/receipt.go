@@ -201,20 +201,19 @@ func (v *verifier) readOutcome() bool {
 	return v.parsed("outcome_format", "an outcome", err)
 }
 
-// command reads what the account has signed. An outcome that says that it is no good command of this
-// ledger is proved as well as any other.
+// command reads what the account has signed. That its signature does not hold is an outcome that is
+// proved as well as any other; what is no command of this ledger cannot be in a batch.
 func (v *verifier) command() {
 	hash := wire.SignedHash(v.r.Command)
 	c := &v.report.Command
 	c.Hash = hex.EncodeToString(hash[:])
-	code := v.outcome.Code
 	s, err := wire.ParseSigned(v.r.Command)
 	var command wire.Command
 	if err == nil {
 		command, err = s.VerifyCommand()
 	}
 	if err != nil && !errors.Is(err, wire.ErrSignature) {
-		v.rule("command_format", "a signed command", err.Error(), code == ledger.CodeMalformed, "the receipt was damaged or changed")
+		v.rule("command_format", "a signed command", err.Error(), false, "the receipt was damaged or changed")
 		return
 	}
 	account := wire.AccountID(command.Scheme, command.Key)
@@ -223,7 +222,7 @@ func (v *verifier) command() {
 		Scheme: schemeWord(command.Scheme), Nonce: command.Nonce, ExpiresAt: command.ExpiresAt,
 	}
 	v.rule("command_format", "a signed command", "a signed command", true, "")
-	v.rule("command_ledger", hex.EncodeToString(v.o.Ledger[:]), hex.EncodeToString(command.Ledger[:]), command.Ledger == v.o.Ledger || code == ledger.CodeWrongLedger, "it is a command for another ledger")
+	v.rule("command_ledger", hex.EncodeToString(v.o.Ledger[:]), hex.EncodeToString(command.Ledger[:]), command.Ledger == v.o.Ledger, "it is a command for another ledger")
 	if command.Scheme == wire.SchemeNone {
 		v.notChecked("command_signature: the application lets anybody act for this account")
 		return
@@ -232,7 +231,7 @@ func (v *verifier) command() {
 	if err != nil {
 		seen = "it does not hold"
 	}
-	v.rule("command_signature", "the account's signature over the command", seen, err == nil || code == ledger.CodeBadSignature || code == ledger.CodeWrongLedger, "the account has not asked for this")
+	v.rule("command_signature", "the account's signature over the command", seen, err == nil || v.outcome.Code == ledger.CodeBadSignature, "the account has not asked for this")
 }
 
 func schemeWord(scheme uint8) string {

@@ -237,7 +237,8 @@ func TestEpochs(t *testing.T) {
 	}
 }
 
-// TestNoCommand: what was never a good command has a receipt that says so.
+// TestNoCommand: a command whose signature does not hold has a receipt that says so. What is no command
+// of this ledger cannot be in a batch, and has none.
 func TestNoCommand(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, clienttest.Options{Executors: 1})
@@ -249,14 +250,21 @@ func TestNoCommand(t *testing.T) {
 	for i, item := range []struct {
 		item []byte
 		code uint16
+		rule string // that refuses it
 	}{
-		{[]byte("junk"), ledger.CodeMalformed},
-		{wire.Signed{Body: body.Encode(), Signature: ed25519.Sign(w.alice, body.Message())}.Encode(), ledger.CodeWrongLedger},
-		{forged, ledger.CodeBadSignature},
-		{claimed, ledger.CodeOK},
+		{[]byte("junk"), ledger.CodeMalformed, "command_format"},
+		{wire.Signed{Body: body.Encode(), Signature: ed25519.Sign(w.alice, body.Message())}.Encode(), ledger.CodeWrongLedger, "command_ledger"},
+		{forged, ledger.CodeBadSignature, ""},
+		{claimed, ledger.CodeOK, ""},
 	} {
 		w.Execute([][]byte{item.item, item.item}, []wire.Outcome{{Code: item.code}, {Code: ledger.CodeUnknownCommand}})
 		report, err := receipt.Verify(encode(t, w.Receipt(4+i, 0, 4+i)), w.options())
+		if item.rule != "" {
+			if err == nil || !failed(report, item.rule) {
+				t.Errorf("code %d: %v, wanted it refused by %s", item.code, err, item.rule)
+			}
+			continue
+		}
 		if err != nil {
 			t.Errorf("code %d: %v", item.code, err)
 		}

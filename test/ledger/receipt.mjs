@@ -185,11 +185,10 @@ export const verifyReceipt = (r, ledger) => {
   const assurance = Driver === 2 && Validators.length > 0 ? 'validators' : Driver === 2 && Endpoints > 1 ? 'endpoints' : 'operator'
   if (r.order_assurance !== assurance) refuse('the order rests on something else')
   const what = decode('outcome', outcome)
-  if (what.Code === 1) return { position, checkpoint, outcome: what, assurance } // no command at all
   const { holds } = verifySigned('command', command)
   const asked = decode('command', decode('signed', command).Body)
-  if (!asked.Ledger.equals(ledger) && what.Code !== 2) refuse('a command of another ledger')
-  if (!holds && what.Code !== 2 && what.Code !== 3) refuse('the command\'s signature does not hold')
+  if (!asked.Ledger.equals(ledger)) refuse('a command of another ledger')
+  if (!holds && what.Code !== 3) refuse('the command\'s signature does not hold')
   return { position, checkpoint, command: asked, outcome: what, assurance }
 }
 

@@ -1,7 +1,8 @@
 // What the protocol seals and signs: epochs, DATA, wraps, requests, replies, notifications, commands.
 import crypto from 'node:crypto'
 import { cat, Ex, extract, H, hpkeRecipient, hpkeSender, MAC, NAME, openGCM, refuse, sealGCM, u16, u32, u64, verifyEd25519, verifyP256 } from './primitives.mjs'
-import { batch, decode, encode, pad, readAll, unpad } from './wire.mjs'
+import { decode, encode, pad, unpad } from './wire.mjs'
+import { readBatch, writeBatch } from './batch.mjs'
 
 const KiB = 1024
 
@@ -22,7 +23,7 @@ const dataKeys = (log, header) => {
 const zero = Buffer.alloc(12)
 export const sealData = (log, header, items) => {
   const k = dataKeys(log, header)
-  const m = pad(batch.write(items))
+  const m = pad(writeBatch(decode('header', header).Ledger, items))
   const salt = k.salt(m)
   return encode('DATA', { Salt: salt, CT: sealGCM(k.key(salt), zero, m, cat(header, salt)) })
 }
@@ -31,7 +32,7 @@ export const openData = (log, header, body) => {
   const k = dataKeys(log, header)
   const m = openGCM(k.key(Salt), zero, CT, cat(header, Salt))
   if (!k.salt(m).equals(Salt)) refuse('the salt is not that of the content')
-  return readAll(batch, unpad(m, 64 * KiB), 64 * KiB)
+  return readBatch(decode('header', header).Ledger, unpad(m, 64 * KiB))
 }
 
 export const openWrap = (secret, publicKey, ledger, number, t, cm, { Slot, Enc, CT }) => {

@@ -1,9 +1,10 @@
 // Checks the vectors of section 12, the good ones and the bad ones.
 import { readFileSync } from 'node:fs'
 import assert from 'node:assert/strict'
-import { H, NAME, refuse, Refused, u64, verifyEd25519 } from './primitives.mjs'
+import { cat, H, NAME, refuse, Refused, u32, u64, verifyEd25519 } from './primitives.mjs'
 import { decode, encode, readAll, wrap } from './wire.mjs'
 import * as sealed from './sealed.mjs'
+import { readBatch, writeBatch } from './batch.mjs'
 import { boxKey, openBox } from './box.mjs'
 import { leaf, openGenesis, refused, rootFrom, treeRoot, verifyReceipt } from './receipt.mjs'
 
@@ -69,6 +70,13 @@ const sections = {
     assert.equal(h(sealed.seed(e.random, v.position)), v.seed)
   },
   t: (v) => assert.equal(h(H(NAME('T', b(v.t), b(v.core)))), v.next),
+  packed: (v) => either(v.valid, () => {
+    const batch = cat(u32(1), b(v.packed))
+    const [signed] = readBatch(b(v.ledger), batch)
+    if (!v.valid) return
+    assert.equal(h(signed), v.signed)
+    assert.equal(h(writeBatch(b(v.ledger), [signed])), h(batch))
+  }, 'packed command'),
   data: (v) => either(v.opens, () => {
     const batch = sealed.openData(b(v.log), b(v.header), b(v.body))
     if (!v.opens) return

@@ -99,7 +99,7 @@ const query = struct([
 ], keyLength)
 const outcome = struct([['Code', u16], ['Message', text(1024)], ['Result', lv(64 * KiB)]])
 const result = struct([['Status', oneOf(1, 2, 3, 4, 5)], ['Outcome', outcome], ['Position', u64], ['Index', u32], ['Count', u32], ['Blind', b32], ['Proof', list(64, b32)]])
-export const batch = list(1024, lv(signedLimit))
+const items = list(1024, lv(signedLimit))
 
 /** structures are the codecs by their names in the vectors: [codec, longest encoding]. */
 const structures = {
@@ -128,7 +128,7 @@ const structures = {
     ['', constant(1), 1], ['Kind', oneOf(1, 2)], ['KeyID', b32], ['NotAfter', u64], ['Bucket', u32], ['Enc', hpke], ['CT', lv(128 * KiB + 16)],
   ], (q) => power(q.Bucket, 128 * KiB) && (q.CT.length === q.Bucket + 16 || refuse('ct is not as long as the bucket'))), 132 * KiB],
   payload: [struct([
-    ['FloorPosition', u64], ['FloorChain', b32], ['Mode', oneOf(0, 1)], ['ReplyBucket', u32], ['Items', batch],
+    ['FloorPosition', u64], ['FloorChain', b32], ['Mode', oneOf(0, 1)], ['ReplyBucket', u32], ['Items', items],
   ], (p) => power(p.ReplyBucket, KiB * KiB) && (p.Items.length > 0 || refuse('no item'))), 128 * KiB],
   reply: [struct([['Nonce', b32], ['CT', lv(KiB * KiB + 16)]], (p) => power(p.CT.length - 16, KiB * KiB)), KiB * KiB + 64],
   'reply body': [struct([['Position', u64], ['Chain', b32], ['Time', u64], ['Results', list(1024, result)]]), KiB * KiB],

@@ -1,7 +1,6 @@
 package keys_test
 
 import (
-	"bytes"
 	"crypto/rand"
 	"fmt"
 	"testing"
@@ -44,7 +43,7 @@ func BenchmarkSealReply(b *testing.B) {
 func hundred() [][]byte {
 	out := make([][]byte, 100)
 	for i := range out {
-		out[i] = bytes.Repeat([]byte{byte(i)}, 280)
+		out[i] = command(repeat(1), fmt.Sprintf(`{"recipient":"%x","amount":%d}`, repeat(byte(i)), i))
 	}
 	return out
 }

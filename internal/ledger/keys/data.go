@@ -22,10 +22,15 @@ func senderKey(log [32]byte, iid wire.Hash) [32]byte {
 	return expand(log, wire.Name("SENDER", iid[:]))
 }
 
-// SealData seals a batch of encoded commands under k_log of the header's epoch. The same header and
-// batch give the same bytes; anything else has another key. recorder may be nil.
+// SealData seals a batch of commands of the header's ledger, each an encoded wire.Signed, under k_log
+// of the header's epoch. The same header and batch give the same bytes; anything else has another
+// key. What is no command of that ledger is refused (wire.ErrMalformed), and what does not fit
+// (ErrTooLarge). recorder may be nil.
 func SealData(log [32]byte, h wire.Header, batch [][]byte, recorder Recorder) (wire.Data, error) {
-	list := wire.EncodeBatch(batch)
+	list, err := wire.EncodeBatch(h.Ledger, batch)
+	if err != nil {
+		return wire.Data{}, fmt.Errorf("DATA: %w", err)
+	}
 	padded := wire.Pad(list, wire.Bucket(len(list), maxPadded))
 	if padded == nil || len(batch) > wire.MaxBatch {
 		return wire.Data{}, fmt.Errorf("batch of %d commands and %d bytes: %w", len(batch), len(list), ErrTooLarge)
@@ -35,8 +40,9 @@ func SealData(log [32]byte, h wire.Header, batch [][]byte, recorder Recorder) (w
 	return wire.Data{Salt: salt, CT: newAEAD(dataKey(k, salt), recorder).seal([12]byte{}, padded, append(header, salt[:]...))}, nil
 }
 
-// OpenData opens the body of a DATA record with its header. It recomputes the salt, which binds key,
-// header and batch together. An error (ErrOpen, wire.ErrMalformed) is the same at every node.
+// OpenData opens the body of a DATA record with its header and returns the commands as their clients
+// signed them, each an encoded wire.Signed. It recomputes the salt, which binds key, header and batch
+// together. An error (ErrOpen, wire.ErrMalformed) is the same at every node.
 func OpenData(log [32]byte, h wire.Header, d wire.Data) ([][]byte, error) {
 	header, k := h.Encode(), senderKey(log, h.Incarnation)
 	padded, err := newAEAD(dataKey(k, d.Salt), nil).open([12]byte{}, d.CT, append(header, d.Salt[:]...))
@@ -50,5 +56,5 @@ func OpenData(log [32]byte, h wire.Header, d wire.Data) ([][]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("DATA: %w", err)
 	}
-	return wire.ParseBatch(list)
+	return wire.ParseBatch(h.Ledger, list)
 }

@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -19,6 +20,23 @@ import (
 
 func dataHeader() wire.Header {
 	return wire.Header{Type: wire.TypeData, Ledger: repeat(1), Epoch: 2, Incarnation: repeat(3), N: 4, PrevOwn: repeat(5), Anchor: 6, AnchorChain: repeat(7)}
+}
+
+// command is an encoded wire.Signed of a ledger; its signature does not hold.
+func command(ledger wire.Hash, arguments string) []byte {
+	key := repeat(2)
+	c := wire.Command{Ledger: ledger, Application: "erc20", Scheme: wire.SchemeEd25519, Key: key[:], Nonce: 300, ExpiresAt: 9000, Name: "transfer", Arguments: []byte(arguments)}
+	return wire.Signed{Body: c.Encode(), Signature: make([]byte, 64)}.Encode()
+}
+
+// encodeBatch is a batch of the ledger 1.
+func encodeBatch(t testing.TB, items ...[]byte) []byte {
+	t.Helper()
+	b, err := wire.EncodeBatch(repeat(1), items)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 func sealData(t testing.TB, log [32]byte, h wire.Header, batch [][]byte, r keys.Recorder) wire.Data {
@@ -32,7 +50,7 @@ func sealData(t testing.TB, log [32]byte, h wire.Header, batch [][]byte, r keys.
 
 func TestData(t *testing.T) {
 	t.Parallel()
-	log, h, batch := repeat(8), dataHeader(), [][]byte{[]byte("one"), {}, bytes.Repeat([]byte{9}, 3000)}
+	log, h, batch := repeat(8), dataHeader(), [][]byte{command(repeat(1), "one"), command(repeat(1), ""), command(repeat(1), strings.Repeat("Z", 3000))}
 	d := sealData(t, log, h, batch, nil)
 	got, err := keys.OpenData(log, h, d)
 	if err != nil || len(got) != 3 || !bytes.Equal(got[2], batch[2]) || len(d.CT) != 4096+16 {
@@ -110,25 +128,32 @@ func TestDataOfAMember(t *testing.T) {
 		}
 		return wire.Data{Salt: salt, CT: gcm.Seal(nil, make([]byte, 12), m, append(h.Encode(), salt[:]...))}
 	}
-	good := wire.Pad(wire.EncodeBatch([][]byte{[]byte("one")}), 1024)
-	if d := sealData(t, log, h, [][]byte{[]byte("one")}, nil); d.Salt != saltOf(good) || !bytes.Equal(d.CT, seal(saltOf(good), good).CT) {
+	one := command(repeat(1), "one")
+	good := wire.Pad(encodeBatch(t, one), 1024)
+	if d := sealData(t, log, h, [][]byte{one}, nil); d.Salt != saltOf(good) || !bytes.Equal(d.CT, seal(saltOf(good), good).CT) {
 		t.Fatal("the test seals otherwise than the package")
 	}
-	if _, err := keys.OpenData(log, h, seal(saltOf(good), wire.Pad(wire.EncodeBatch(nil), 1024))); !errors.Is(err, keys.ErrOpen) {
+	if _, err := keys.OpenData(log, h, seal(saltOf(good), wire.Pad(encodeBatch(t), 1024))); !errors.Is(err, keys.ErrOpen) {
 		t.Errorf("salt of another batch: %v, wanted ErrOpen", err)
 	}
 	if _, err := keys.OpenData(log, h, seal(repeat(1), good)); !errors.Is(err, keys.ErrOpen) {
 		t.Errorf("salt of choice: %v, wanted ErrOpen", err)
 	}
 	many := make([][]byte, wire.MaxBatch+1)
+	for i := range many {
+		c := wire.Command{Ledger: repeat(1), Key: make([]byte, 20)}
+		many[i] = wire.Signed{Body: c.Encode()}.Encode()
+	}
 	for name, m := range map[string][]byte{
-		"no padding":       wire.EncodeBatch(nil),
+		"no padding":       encodeBatch(t),
 		"odd size":         good[:1023],
 		"too large":        wire.Pad(nil, wire.MaxRecord),
 		"padding not zero": append(bytes.Clone(good[:1023]), 1),
 		"no list":          wire.Pad([]byte{1}, 1024),
-		"too many":         wire.Pad(wire.EncodeBatch(many), 8192),
-		"item too large":   wire.Pad(wire.EncodeBatch([][]byte{make([]byte, wire.MaxSigned+1)}), 65536),
+		"too many":         wire.Pad(encodeBatch(t, many...), 32768),
+		"no command":       wire.Pad(append(wire.U32(1), make([]byte, 25)...), 1024),
+		"half a command":   wire.Pad(encodeBatch(t, one)[:100], 1024),
+		"a byte more":      wire.Pad(append(encodeBatch(t, one), 0), 1024),
 	} {
 		if got, err := keys.OpenData(log, h, seal(saltOf(m), m)); !errors.Is(err, wire.ErrMalformed) || got != nil {
 			t.Errorf("%s: %v, wanted ErrMalformed", name, err)
@@ -137,8 +162,14 @@ func TestDataOfAMember(t *testing.T) {
 	if _, err := keys.SealData(log, h, many, nil); !errors.Is(err, keys.ErrTooLarge) {
 		t.Errorf("sealed 1025 commands: %v", err)
 	}
-	if _, err := keys.SealData(log, h, [][]byte{make([]byte, 30000), make([]byte, 30000), make([]byte, 30000)}, nil); !errors.Is(err, keys.ErrTooLarge) {
+	large := command(repeat(1), strings.Repeat("Z", 30000))
+	if _, err := keys.SealData(log, h, [][]byte{large, large, large}, nil); !errors.Is(err, keys.ErrTooLarge) {
 		t.Errorf("sealed 90000 bytes: %v", err)
+	}
+	for name, item := range map[string][]byte{"no command": []byte("one"), "a command of another ledger": command(repeat(9), "one")} {
+		if _, err := keys.SealData(log, h, [][]byte{one, item}, nil); !errors.Is(err, wire.ErrMalformed) {
+			t.Errorf("sealed %s: %v", name, err)
+		}
 	}
 }
 
@@ -154,7 +185,7 @@ func TestDataKeys(t *testing.T) {
 		log := repeat(rapid.ByteRange(1, 2).Draw(rt, "epoch"))
 		var batch [][]byte
 		for range rapid.IntRange(0, 2).Draw(rt, "count") {
-			batch = append(batch, fmt.Append(nil, rapid.IntRange(0, 3).Draw(rt, "command")))
+			batch = append(batch, command(repeat(1), fmt.Sprint(rapid.IntRange(0, 3).Draw(rt, "command"))))
 		}
 		if _, err := keys.SealData(log, h, batch, book.record); err != nil {
 			rt.Fatal(err)

@@ -18,7 +18,7 @@ func FuzzOpen(f *testing.F) {
 	}
 	o := options(k)
 	f.Add(wire.Pad(o.Payload.Encode(), 1024))
-	f.Add(wire.Pad(wire.EncodeBatch([][]byte{{1}}), 1024))
+	f.Add(wire.Pad(encodeBatch(f, command(repeat(1), "{}")), 1024))
 	f.Add(wire.Pad(wire.Notice{Application: "a"}.Encode(), 2048))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {

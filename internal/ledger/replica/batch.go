@@ -11,6 +11,7 @@ import (
 type queued struct {
 	item []byte // encoded wire.Signed
 	hash wire.Hash
+	size int // bytes that it takes in a batch
 }
 
 // Bounds of one batch.
@@ -53,8 +54,8 @@ func (r *Replica) flush() {
 	}
 	for len(r.queue) > 0 && len(r.flights) < r.o.Limits.InFlight {
 		n, size, room := 0, 0, r.capacity()
-		for n < len(r.queue) && n < maxBatch && size+4+len(r.queue[n].item) <= room {
-			size += 4 + len(r.queue[n].item)
+		for n < len(r.queue) && n < maxBatch && size+r.queue[n].size <= room {
+			size += r.queue[n].size
 			n++
 		}
 		if n == 0 { // can never fit; Submit refuses such

@@ -2,7 +2,6 @@ package replica
 
 import (
 	"crypto/ed25519"
-	"errors"
 	"fmt"
 	"runtime"
 	"sync"
@@ -275,13 +274,8 @@ func (r *Replica) batch(ev *control.Event, now *epochKeys, b *block) (*state.Tre
 
 // one executes one command whose signature was checked.
 func (r *Replica) one(b ledger.Block, j uint32, tx *state.Tx, c wire.Command, fault error) ledger.Outcome {
-	switch {
-	case errors.Is(fault, wire.ErrSignature):
+	if fault != nil { // what a batch gives is a command of this ledger in its form: no other fault is left
 		return ledger.Outcome{Code: ledger.CodeBadSignature}
-	case fault != nil:
-		return ledger.Outcome{Code: ledger.CodeMalformed}
-	case c.Ledger != b.Ledger:
-		return ledger.Outcome{Code: ledger.CodeWrongLedger}
 	}
 	return r.o.Machine.Execute(b, j, tx, ledger.CommandCall{
 		App: c.Application, Scheme: c.Scheme, Account: ledger.AccountID(wire.AccountID(c.Scheme, c.Key)),

@@ -290,14 +290,16 @@ func (r *Replica) admit(id wire.Hash, t *ticket, i int, item []byte) {
 	case c.Ledger != r.ctl.Ledger():
 		t.results[i] = refused(wire.StatusRejected, ledger.CodeWrongLedger)
 		return
-	case 4+len(item) > r.capacity():
-		t.results[i] = refused(wire.StatusRejected, ledger.CodeTooLarge)
-		return
 	case c.ExpiresAt <= r.ctl.Position():
 		if _, known := r.exec.outcomes[wire.SignedHash(item)]; !known {
 			t.results[i] = refused(wire.StatusRejected, ledger.CodeExpired)
 			return
 		}
+	}
+	packed, err := wire.PackCommand(r.ctl.Ledger(), item)
+	if err != nil || len(packed) > r.capacity() { // the first cannot be: it was read above
+		t.results[i] = refused(wire.StatusRejected, ledger.CodeTooLarge)
+		return
 	}
 	h := wire.SignedHash(item)
 	if d := r.exec.outcomes[h]; d != nil && d.position <= r.exec.committed {
@@ -308,7 +310,7 @@ func (r *Replica) admit(id wire.Hash, t *ticket, i int, item []byte) {
 	t.waits = append(t.waits, h)
 	r.requests.waiters[h] = append(r.requests.waiters[h], waiter{id, t, i})
 	if r.exec.outcomes[h] == nil {
-		r.enqueue(queued{item, h})
+		r.enqueue(queued{item, h, len(packed)})
 	}
 }
 

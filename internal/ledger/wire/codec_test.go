@@ -101,7 +101,7 @@ func TestHugeCounts(t *testing.T) {
 	if n := testing.Benchmark(func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			if _, err := wire.ParseBatch(huge); err == nil {
+			if _, err := wire.ParseBatch(wire.Hash{1}, huge); err == nil {
 				b.Fatal("a batch of 2^32 items is taken")
 			}
 		}
@@ -116,8 +116,8 @@ func TestMessageOfErrors(t *testing.T) {
 		"malformed header: type: 9, wanted one of [1 2 3 4 5 6 7]":                            second(wire.ParseHeader([]byte{9})),
 		"malformed ALARM: slot: 1 bytes left, wanted 2":                                       second(wire.ParseAlarm(make([]byte, 9))),
 		"malformed ALARM: 1 bytes after the end":                                              second(wire.ParseAlarm(make([]byte, 11))),
-		"malformed batch: items: 1025 items, at most 1024 are allowed":                        second(wire.ParseBatch(wire.U32(1025))),
-		"malformed batch: items: 3 items do not fit into 0 bytes":                             second(wire.ParseBatch(wire.U32(3))),
+		"malformed batch: items: 1025 items, at most 1024 are allowed":                        second(wire.ParseBatch(wire.Hash{1}, wire.U32(1025))),
+		"malformed batch: items: 3 items do not fit into 0 bytes":                             second(wire.ParseBatch(wire.Hash{1}, wire.U32(3))),
 		"malformed record: 131073 bytes, at most 131072 are allowed":                          second(wire.ParseRecord(make([]byte, wire.MaxRecord+1))),
 		"malformed signed command or query: body: 65536 bytes, at most 33280 are allowed":     second(wire.ParseSigned(wire.U32(65536))),
 		"malformed padded bytes: length: 1000 bytes, wanted a power of two from 1024 to 4096": second(wire.Unpad(make([]byte, 1000), 4096)),

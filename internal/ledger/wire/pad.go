@@ -36,17 +36,3 @@ func Unpad(b []byte, limit int) ([]byte, error) {
 		return out
 	})
 }
-
-// EncodeBatch writes a list of encoded items.
-func EncodeBatch(items [][]byte) []byte {
-	var w writer
-	writeList(&w, items, w.lv)
-	return w.b
-}
-
-// ParseBatch reads a list of at most MaxBatch items of at most MaxSigned bytes each.
-func ParseBatch(b []byte) ([][]byte, error) {
-	return parse("batch", b, MaxRecord, func(r *reader) [][]byte {
-		return list(r, MaxBatch, 4, "items", func() []byte { return r.lv(MaxSigned, "item") })
-	})
-}

@@ -3,6 +3,7 @@ package wire_test
 import (
 	"bytes"
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"hitoku.dev/internal/ledger/keys"
@@ -60,7 +61,7 @@ func epochVectors() (out []epochVector) {
 func dataVectors(t testing.TB) (out []dataVector) {
 	h := header()
 	h.Type = wire.TypeData
-	log, batch := filled(90), [][]byte{[]byte("one"), []byte("two")}
+	log, batch := filled(90), [][]byte{signedOf("transfer", "{}", 5, 900), signedCommands(t)["p256"].Encode()}
 	add := func(log [32]byte, h wire.Header, d wire.Data, reason string) {
 		v := dataVector{Log: hx(log[:]), Header: hx(h.Encode()), Body: hx(d.Encode()), Opens: reason == "", Reason: reason}
 		got, err := keys.OpenData(log, h, d)
@@ -79,7 +80,7 @@ func dataVectors(t testing.TB) (out []dataVector) {
 	}
 	good := seal(batch)
 	add(log, h, good, "")
-	add(log, h, seal([][]byte{bytes.Repeat([]byte{7}, 1500)}), "")
+	add(log, h, seal([][]byte{signedOf("transfer", strings.Repeat("Z", 1500), 5, 900)}), "")
 	add(log, h, seal(nil), "")
 	add(filled(91), h, good, "key of another epoch")
 	other := h
@@ -95,7 +96,11 @@ func dataVectors(t testing.TB) (out []dataVector) {
 	changed.CT[100] ^= 1
 	add(log, h, changed, "ct changed")
 	// A member that holds the key seals under a salt that is not that of its batch.
-	add(log, h, sealUnder(t, log, h, seal(batch).Salt, wire.Pad(wire.EncodeBatch(batch[:1]), 1024)), "salt of another batch, sealed by a holder of the key")
+	list, err := wire.EncodeBatch(h.Ledger, batch[:1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	add(log, h, sealUnder(t, log, h, seal(batch).Salt, wire.Pad(list, 1024)), "salt of another batch, sealed by a holder of the key")
 	return out
 }
 

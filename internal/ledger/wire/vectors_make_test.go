@@ -47,6 +47,7 @@ func makeVectors(t testing.TB) vectors {
 		next := wire.NextT(core.Previous, c.CoreBytes)
 		v.T = append(v.T, tVector{hx(core.Previous[:]), hx(c.CoreBytes), hx(next[:])})
 	}
+	v.Packed = packedVectors(t)
 	v.Data = dataVectors(t)
 	for _, n := range []int{0, 1, 2, 3, 5, 8} {
 		var leaves [][]byte

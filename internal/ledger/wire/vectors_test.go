@@ -31,6 +31,7 @@ type vectors struct {
 	Genesis    []genesisVector `json:"genesis"`
 	Epochs     []epochVector   `json:"epochs"`
 	T          []tVector       `json:"t"`
+	Packed     []packedVector  `json:"packed"`
 	Data       []dataVector    `json:"data"`
 	Trees      []treeVector    `json:"trees"`
 	Leaves     []leafVector    `json:"leaves"`
@@ -137,6 +138,15 @@ type tVector struct {
 	T    string `json:"t"`
 	Core string `json:"core"`
 	Next string `json:"next"`
+}
+
+// packedVector: signed stands as packed in a batch of the ledger.
+type packedVector struct {
+	Ledger string `json:"ledger"`
+	Packed string `json:"packed"`
+	Signed string `json:"signed,omitempty"`
+	Valid  bool   `json:"valid"`
+	Reason string `json:"reason,omitempty"`
 }
 
 // dataVector: the body of a DATA record under k_log and header. Where it opens, sealing batch gives it.

@@ -45,11 +45,6 @@ func of[T interface{ Encode() []byte }](name string, parse func([]byte) (T, erro
 	}
 }
 
-// batch is a list of items, which has no struct of its own.
-type batch [][]byte
-
-func (b batch) Encode() []byte { return wire.EncodeBatch(b) }
-
 // codecs are all structures. The order is the selector of the fuzz target.
 func codecs() []codec {
 	return []codec{
@@ -128,7 +123,9 @@ func codecs() []codec {
 		of("sealed notification", wire.ParseSealedNotice, func(t *rapid.T) wire.SealedNotice {
 			return wire.SealedNotice{Enc: some(t, 32), CT: exactly(t, bucket(t)+16)}
 		}),
-		of("batch", func(b []byte) (batch, error) { l, err := wire.ParseBatch(b); return l, err }, func(t *rapid.T) batch { return items(t) }),
+		of("batch", parsedBatch, func(t *rapid.T) packedBatch {
+			return packedBatch{wire.Hash{1}, repeat(t, func() []byte { return drawSigned(t, wire.Hash{1}) })}
+		}),
 	}
 }
 
