@@ -16,8 +16,9 @@ import (
 
 // Secrets are what nobody but the clients and the TEEs may know, in every form in which it could
 // stand somewhere: as it is, in hexadecimal of either case, and within base64 (both alphabets) at
-// each of the three places that a byte can have there; numbers in decimal and in both byte orders.
-// Texts are sought inside base64 too, for JSON that was packed into JSON.
+// each of the three places that a byte can have there; numbers in decimal, two digits a byte, and in
+// both byte orders.
+// Texts are sought inside base64 and hexadecimal too, for JSON that was packed into JSON.
 type Secrets struct {
 	forms []form
 	index map[[prefix]byte][]int // by the first bytes of a form
@@ -40,6 +41,12 @@ func (s *Secrets) Number(what string, n uint64) {
 	s.text(what+" in decimal", strconv.AppendUint(nil, n, 10))
 	s.Bytes(what+", big-endian", binary.BigEndian.AppendUint64(nil, n))
 	s.Bytes(what+", little-endian", binary.LittleEndian.AppendUint64(nil, n))
+	text := strconv.FormatUint(n, 10)
+	packed, err := hex.DecodeString(text[:len(text)&^1]) // as commands stand in a batch
+	if err != nil {
+		panic(err) // decimal digits are hexadecimal ones
+	}
+	s.text(what+" in packed decimal", packed)
 }
 
 // Bytes adds a key, an account id, or whatever else is made of at least eight random bytes.
@@ -53,6 +60,7 @@ func (s *Secrets) Bytes(what string, b []byte) {
 
 func (s *Secrets) text(what string, b []byte) {
 	s.add(what, b)
+	s.add(what+", as text in hexadecimal", []byte(hex.EncodeToString(b))) // as chains pack it
 	s.within64(what, b)
 }
 
