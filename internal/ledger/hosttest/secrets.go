@@ -17,8 +17,8 @@ import (
 // Secrets are what nobody but the clients and the TEEs may know, in every form in which it could
 // stand somewhere: as it is, in hexadecimal of either case, and within base64 (both alphabets) at
 // each of the three places that a byte can have there; numbers in decimal, two digits a byte, and in
-// both byte orders.
-// Texts are sought inside base64 and hexadecimal too, for JSON that was packed into JSON.
+// both byte orders. Texts are sought inside base64 and hexadecimal too, for JSON that was packed
+// into JSON.
 type Secrets struct {
 	forms []form
 	index map[[prefix]byte][]int // by the first bytes of a form
@@ -46,7 +46,8 @@ func (s *Secrets) Number(what string, n uint64) {
 	if err != nil {
 		panic(err) // decimal digits are hexadecimal ones
 	}
-	s.text(what+" in packed decimal", packed)
+	s.add(what+" in packed decimal", packed)
+	s.within64(what+" in packed decimal", packed)
 }
 
 // Bytes adds a key, an account id, or whatever else is made of at least eight random bytes.
