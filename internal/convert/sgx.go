@@ -274,7 +274,9 @@ func (e *enclave) plan(ctx context.Context) (*gramine.Manifest, sgxplan.Report, 
 		if err := e.archive.measure(ctx); err != nil {
 			return nil, report, err
 		}
-		e.note.add("%s", e.archive.describe())
+		if n := e.archive.describe(); n != "" {
+			e.note.add("%s", n)
+		}
 		in.Packed = e.archive.section()
 	}
 	again := e.input()

@@ -121,7 +121,7 @@ func (a *archive) write(ctx context.Context, to io.Writer) error {
 		}
 		e := &a.entries[i]
 		var content io.Reader
-		if e.ino != nil {
+		if e.ino != nil && e.ino.size > 0 {
 			content = a.spool.open(e.ino)
 		}
 		if err := w.Add(e.Entry, content); err != nil {
@@ -188,12 +188,16 @@ func isMultiarch(dir string) bool {
 	return strings.HasSuffix(dir, "-linux-gnu") || strings.HasSuffix(dir, "-linux-musl")
 }
 
+// describe says what is unpacked; nothing where it is folders only.
 func (a *archive) describe() string {
 	files := 0
 	for i := range a.entries {
 		if !a.entries[i].Dir {
 			files++
 		}
+	}
+	if files == 0 {
+		return ""
 	}
 	return fmt.Sprintf("%d files and %d folders, %s, are unpacked into enclave memory at the start", files, len(a.entries)-files, megabytes(a.size))
 }

@@ -36,7 +36,7 @@ func (s *selector) elf(p string, facts []fact) {
 		switch f.tag {
 		case tagNeeded:
 			if !s.library(f.text, p, run) && !strings.HasPrefix(f.text, "ld-linux") && !strings.HasPrefix(f.text, "libc.musl-") {
-				s.notice("%s: library %s is not found in the image; see --include", p, f.text)
+				s.lacking = append(s.lacking, lackingLibrary{p, f.text})
 			}
 		case tagName:
 			s.library(f.text, p, run)
@@ -184,4 +184,24 @@ func (s *selector) openssl(facts []fact) {
 	}
 	s.take(s.env["SSL_CERT_FILE"], "SSL_CERT_FILE")
 	s.take(s.env["OPENSSL_CONF"], "OPENSSL_CONF")
+}
+
+// lackingLibrary is a library that its user's own search does not find.
+type lackingLibrary struct{ user, soname string }
+
+// tellLacking notices the libraries that nothing chosen could serve: one that is loaded by its
+// path from somewhere else serves all who name it.
+func (s *selector) tellLacking() {
+	have := map[string]bool{}
+	for p := range s.why {
+		have[base(p)] = true
+	}
+	for l := range s.links {
+		have[base(l)] = true
+	}
+	for _, l := range s.lacking {
+		if !have[l.soname] {
+			s.notice("%s: library %s is not found in the image; see --include", l.user, l.soname)
+		}
+	}
 }

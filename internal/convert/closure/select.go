@@ -49,6 +49,7 @@ type selector struct {
 	commands map[string]bool
 	owned    map[string]bool // application folders that were taken
 	libs     []string        // default folders of the loader
+	lacking  []lackingLibrary
 	python   *python
 }
 
@@ -84,6 +85,7 @@ func Select(ctx context.Context, t Tree, q Request) (*Selection, error) {
 	if err := s.run(); err != nil {
 		return nil, err
 	}
+	s.tellLacking()
 	for _, p := range q.Trace {
 		if at, f, ok := s.real(under(clean(q.WorkDir), p)); ok && f.Kind == Regular && s.why[at] == "" {
 			s.why[at] = "opened in the trace"

@@ -57,7 +57,9 @@ func (p *planner) mountable(dir, option string) []string {
 	default:
 		real, ok := p.resolve(clean)
 		if ok && real != clean && real != "/" {
-			p.note("%s is %s by a link: under Gramine the two are folders of their own; let the program use one name", clean, real)
+			if clean != "/var/run" { // every distribution has that one
+				p.note("%s is %s by a link: under Gramine the two are folders of their own; let the program use one name", clean, real)
+			}
 			return []string{clean, real}
 		}
 		return []string{clean}
@@ -167,6 +169,8 @@ func (p *planner) aliases(mounts map[string]gramine.Mount) {
 			p.note("link %s is left out: its target %q: %s", at, real, badPath(real))
 		case reserved(real):
 			p.note("link %s is left out: %s is Gramine's own", at, real)
+		case p.covered(real) == gramine.MountTmpfs && at == "/var/lock":
+			mounts[at] = gramine.Mount{Type: gramine.MountTmpfs, Path: at}
 		case p.hidden(real):
 			p.note("link %s is left out: %s is in memory or encrypted; let the program use that name", at, real)
 		default:

@@ -1,6 +1,7 @@
 package sgxplan
 
 import (
+	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -68,14 +69,21 @@ func Preflight(in *Input) []Finding {
 	if len(argv) > 0 && argv[0] == "/init" && slices.ContainsFunc(in.Files, func(f TrustedFile) bool { return strings.HasSuffix(f.Path, "/s6-svscan") }) {
 		add("/init", cannot+"s6 is a process manager for a whole machine", anyway)
 	}
-	setuid := 0
+	first, more := "", 0
 	for _, f := range in.Files {
-		if f.Mode&0o6000 == 0 {
-			continue
+		switch {
+		case f.Mode&0o6000 == 0:
+		case first == "":
+			first = f.Path
+		default:
+			more++
 		}
-		if setuid++; setuid <= 5 {
-			add(f.Path, "set-uid and set-gid have no effect", "run the program as the user that it needs")
+	}
+	if first != "" {
+		if more > 0 {
+			first += fmt.Sprintf(" and %d more", more)
 		}
+		add(first, "set-uid and set-gid have no effect", "run the program as the user that it needs")
 	}
 	for _, f := range in.Files {
 		if b := path.Base(f.Path); strings.HasPrefix(b, "liburing.so") {
