@@ -89,6 +89,24 @@ func (k *Canaries) Construct(ctx context.Context, c *client.Client) {
 	k.do(ctx, c, 0, ledger.CodeOK, "construct", `{"total_supply":%d}`, k.supply)
 }
 
+// Fund mints an amount, which need not be secret, to anybody.
+func (k *Canaries) Fund(ctx context.Context, c *client.Client, to ledger.AccountID, amount uint64) {
+	k.tb.Helper()
+	k.do(ctx, c, 0, ledger.CodeOK, "mint", `{"recipient":"%s","amount":%d}`, hex.EncodeToString(to[:]), amount)
+	k.supply += amount
+}
+
+// Supply is the total supply.
+func (k *Canaries) Supply() uint64 { return k.supply }
+
+// Balances is the sum of what the canaries' accounts have.
+func (k *Canaries) Balances() (sum uint64) {
+	for _, b := range k.balances {
+		sum += b
+	}
+	return sum
+}
+
 // Play makes every kind of call with new amounts: commands that succeed and fail, questions, notifications, a receipt.
 func (k *Canaries) Play(ctx context.Context, c *client.Client) {
 	k.tb.Helper()
