@@ -77,7 +77,8 @@ func (s *sender) forget(ctx context.Context) {
 			return
 		}
 		if !p.filler && !s.l.holds(p.record) {
-			s.l.tell(fmt.Sprintf("ethereum: nonce %d of %s is used, but its record is not among the final ones: the contract refused it (is the account allowed to submit, or was the record there before?), or somebody else uses the key", p.tx.nonce, s.key.Address()))
+			s.gas.lost, s.gas.full, s.gas.asked = true, 0, time.Time{} // and asked for anew
+			s.l.tell(fmt.Sprintf("ethereum: nonce %d of %s is used, but its record is not among the final ones: the contract refused it (is the account allowed to submit, or was the record there before?), it had too little gas (from now on more is named), or somebody else uses the key", p.tx.nonce, s.key.Address()))
 		}
 		s.list = s.list[1:]
 	}

@@ -8,7 +8,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -20,7 +19,6 @@ import (
 	"testing"
 	"time"
 
-	"hitoku.dev/contracts"
 	"hitoku.dev/internal/freeport"
 	"hitoku.dev/internal/ledger/order"
 	"hitoku.dev/internal/ledger/order/ordertest"
@@ -504,61 +502,4 @@ func highS(sig [65]byte) [65]byte {
 	}
 	sig[64] = 27 + (1 - (sig[64] - 27))
 	return sig
-}
-
-// TestRealGas measures what records cost beside plain ERC-20 transfers, before and after EIP-7623. The figures of
-// docs/ledger-chain.md come from its output; it fails where a record costs more than they say.
-func TestRealGas(t *testing.T) {
-	t.Parallel()
-	for _, fork := range []string{"cancun", "osaka"} {
-		t.Run(fork, func(t *testing.T) {
-			t.Parallel()
-			r := startDevchain(t, t.TempDir(), "127.0.0.1:0", "--fork", fork)
-			k := r.account(t)
-			terms := r.terms(k)
-			terms.MaxRecord = 100_000
-			made := r.contract(t, k, terms)
-			t.Logf("deploying the contract: %d gas", made.GasUsed)
-			send := func(to *Address, data []byte) Receipt {
-				_, nonce, err := r.deployer(k).Next(t.Context())
-				if err != nil {
-					t.Fatal(err)
-				}
-				receipt, err := r.deployer(k).Send(t.Context(), nonce, to, data)
-				if err != nil {
-					t.Fatal(err)
-				}
-				return receipt
-			}
-			token := send(nil, append(contracts.Token(), uintWord(1_000_000)...)).Contract
-			transfer := func() uint64 {
-				return send(&token, append(append(selector("transfer(address,uint256)"), addressWord(Address{9})...), uintWord(5)...)).GasUsed
-			}
-			transfer()
-			plain := transfer()
-			t.Logf("a plain ERC-20 transfer between accounts that have some: %d gas", plain)
-			record := make([]byte, 65536)
-			if _, err := io.ReadFull(rand.Reader, record); err != nil {
-				t.Fatal(err)
-			}
-			n := uint64(0)
-			submit := func(size int) uint64 {
-				data := submitCall(record[:size], [32]byte{1}, n)
-				gas := send(&made.Contract, data).GasUsed
-				if gas > submitGas(len(data)) {
-					t.Errorf("%d bytes: %d gas, the driver offers %d", size, gas, submitGas(len(data)))
-				}
-				n++
-				return gas
-			}
-			t.Logf("a sender's first record of 1 byte: %d gas", submit(1))
-			var line []string
-			for _, size := range []int{1, 256, 1024, 2048, 4096, 8192, 16384, 32768, 65536} {
-				gas := submit(size)
-				line = append(line, fmt.Sprintf("%d bytes %d gas (%.1f a byte; %.1f transfers of 160 bytes for one plain)", size, gas, float64(gas)/float64(size),
-					float64(plain)*float64(size)/160/float64(gas)))
-			}
-			t.Log(strings.Join(line, "\n"))
-		})
-	}
 }

@@ -25,7 +25,7 @@ type sender struct {
 	baseFee uint64
 	legacy  bool      // the chain has no base fee
 	feeAt   time.Time // when the base fee was asked for
-	extra   uint64    // gas beyond submitGas that the chain wants
+	gas     gasPrices
 }
 
 // pending is a transaction that may still be mined, or whose block is not final.
@@ -111,7 +111,7 @@ func (l *Log) Submit(ctx context.Context, sub order.Submission) error {
 	data := submitCall(sub.Record, sub.Sender, sub.N)
 	// A nonce that somebody else has used with this key is found out by sending; so try anew with the next.
 	for attempt := 0; ; attempt++ {
-		p, err := s.prepare(ctx, data, record)
+		p, err := s.prepare(ctx, data, len(sub.Record), record)
 		if err != nil {
 			return err
 		}
@@ -141,19 +141,19 @@ func (l *Log) Submit(ctx context.Context, sub order.Submission) error {
 	}
 }
 
-func (s *sender) prepare(ctx context.Context, data []byte, record [32]byte) (*pending, error) {
+func (s *sender) prepare(ctx context.Context, data []byte, size int, record [32]byte) (*pending, error) {
 	if !s.known {
 		if err := s.learnNonce(ctx); err != nil {
 			return nil, err
 		}
-		s.learnGas(ctx, data)
 	}
 	if err := s.learnFee(ctx); err != nil {
 		return nil, err
 	}
+	s.learnGas(ctx)
 	p := &pending{record: record, priced: s.l.config.Now()}
 	contract := s.l.config.Contract
-	p.tx = transaction{chainID: s.l.config.ChainID, nonce: s.next, gas: submitGas(len(data)) + s.extra, to: &contract, data: data}
+	p.tx = transaction{chainID: s.l.config.ChainID, nonce: s.next, gas: s.gas.limit(size, s.l.config.MaxRecord), to: &contract, data: data}
 	s.setPrice(p)
 	return p, nil
 }
@@ -177,20 +177,6 @@ func (s *sender) learnNonce(ctx context.Context) error {
 	}
 	s.known = true
 	return nil
-}
-
-// learnGas asks once what a record costs, in case that the chain's fork charges more than is known here. Where nobody can tell,
-// because the contract would refuse this record now, the known prices hold.
-func (s *sender) learnGas(ctx context.Context, data []byte) {
-	call := map[string]string{"from": s.key.Address().String(), "to": s.l.config.Contract.String(), "data": hexBytes(data)}
-	for _, e := range s.l.endpoints {
-		if gas, err := e.number(ctx, "eth_estimateGas", call); err == nil {
-			if known := submitGas(len(data)); gas+gas/4 > known && gas < 1<<32 {
-				s.extra = gas + gas/4 - known
-			}
-			return
-		}
-	}
 }
 
 // counts returns how many transactions of the account each endpoint that answers knows, the most first.

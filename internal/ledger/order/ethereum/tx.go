@@ -63,14 +63,6 @@ func appendSignature(b []byte, sig [65]byte) []byte {
 	return b
 }
 
-// submitGas is enough gas for submit with its input, on every fork up to those of 2026: calldata at the floor of EIP-7623 and
-// its successor, which is the higher one for long records, or by the byte and the contract's own work, where new storage costs
-// most. What is not used is not paid.
-func submitGas(input int) uint64 {
-	n := uint64(input)
-	return 21000 + max(64*n, 400_000+40*n)
-}
-
 // contractAddress is where a transaction of an account makes its contract.
 func contractAddress(from Address, nonce uint64) (a Address) {
 	h := keccak(appendRLPList(nil, appendRLPUint(appendRLPBytes(nil, from[:]), nonce)))

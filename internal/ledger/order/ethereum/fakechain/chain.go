@@ -37,6 +37,7 @@ type Options struct {
 	Finality   uint64                  // how far "finalized" is behind
 	Validators []*secp256k1.PrivateKey // who seal by QBFT
 	Sealing    int                     // how many of them do, 0: all
+	Gas        func(record int) uint64 // what a record costs; nil: nothing, and nobody can tell
 }
 
 // Chain is a chain; its methods may be called at any time.
@@ -243,6 +244,7 @@ func (c *Chain) submit(s *state, t *tx, time uint64) (log, bool) {
 	record, sender, n, ok := t.submission()
 	key := string(t.from[:]) + string(sender[:])
 	if !ok || t.to != c.o.Contract || len(record) > c.o.MaxRecord || n < s.expected[key] ||
+		(c.o.Gas != nil && t.gas < c.o.Gas(len(record))) ||
 		(len(c.o.Allowed) > 0 && !slices.Contains(c.o.Allowed, t.from)) {
 		return log{}, false
 	}

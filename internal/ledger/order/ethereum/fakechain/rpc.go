@@ -137,6 +137,18 @@ func (b *Behaviour) answer(method string, p []json.RawMessage) (any, error) {
 			}
 		}
 		return hexUint(n), nil
+	case "eth_estimateGas":
+		var call struct{ Data string }
+		t := &tx{}
+		if c.o.Gas == nil || len(p) == 0 || json.Unmarshal(p[0], &call) != nil {
+			return nil, errors.New("execution reverted")
+		}
+		t.data = unhex(call.Data)
+		record, _, _, ok := t.submission()
+		if !ok || len(record) > c.o.MaxRecord {
+			return nil, errors.New("execution reverted")
+		}
+		return hexUint(c.o.Gas(len(record))), nil
 	case "eth_getTransactionReceipt":
 		return receipt(blocks, text(p, 0)), nil
 	case "eth_getLogs":
