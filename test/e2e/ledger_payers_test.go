@@ -42,14 +42,14 @@ func (h *ledgerHost) pay(canaries *hosttest.Canaries, number int, seed uint64) *
 	h.t.Helper()
 	ctx, stop := context.WithCancel(h.t.Context())
 	p := &payers{h: h, stop: stop}
-	c := h.client()
+	var ids []ledger.AccountID
 	for range number {
 		a := hosttest.NewAccount(h.t)
 		id := a.ID()
 		canaries.Secrets.Bytes("a payer's id", id[:])
-		canaries.Fund(ctx, c, id, funds)
-		p.accounts = append(p.accounts, a)
+		p.accounts, ids = append(p.accounts, a), append(ids, id)
 	}
+	canaries.Fund(ctx, h.client(), funds, ids...)
 	for i := range p.accounts {
 		c := h.client()
 		p.group.Go(func() { p.run(ctx, c, i, rand.New(rand.NewPCG(seed, uint64(i)))) })

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -25,9 +26,16 @@ func TestLedgerOnUnsteadyChain(t *testing.T) {
 	h.overChain(keys, listen, "--finality", "confirmations", "--confirmations", "7")
 	canaries := hosttest.NewCanaries(t)
 	canaries.Construct(t.Context(), h.client())
-	p := h.pay(canaries, 4, 1)
+	p := h.pay(canaries, 8, 1)
 	for _, drop := range []bool{false, true} {
 		p.more(4)
+		h.until(h.order, "a record in the newest block", func() error {
+			var n string
+			if h.call(&n, "eth_getBlockTransactionCountByNumber", "latest"); n == "0x0" {
+				return errors.New("it has none")
+			}
+			return nil
+		})
 		h.call(nil, "dev_reorganise", 6, drop)
 		p.more(8)
 		h.running()

@@ -89,11 +89,24 @@ func (k *Canaries) Construct(ctx context.Context, c *client.Client) {
 	k.do(ctx, c, 0, ledger.CodeOK, "construct", `{"total_supply":%d}`, k.supply)
 }
 
-// Fund mints an amount, which need not be secret, to anybody.
-func (k *Canaries) Fund(ctx context.Context, c *client.Client, to ledger.AccountID, amount uint64) {
+// Fund mints the same amount, which need not be secret, to anybody, in one batch.
+func (k *Canaries) Fund(ctx context.Context, c *client.Client, amount uint64, to ...ledger.AccountID) {
 	k.tb.Helper()
-	k.do(ctx, c, 0, ledger.CodeOK, "mint", `{"recipient":"%s","amount":%d}`, hex.EncodeToString(to[:]), amount)
-	k.supply += amount
+	var calls []client.Call
+	for _, id := range to {
+		calls = append(calls, client.Call{Application: "erc20", Name: "mint", Arguments: fmt.Appendf(nil, `{"recipient":"%s","amount":%d}`, hex.EncodeToString(id[:]), amount)})
+	}
+	commands, out, err := c.Do(ctx, k.accounts[0], calls...)
+	if err != nil {
+		k.tb.Fatalf("mint: %v", err)
+	}
+	for i, o := range out {
+		if o.Code != ledger.CodeOK || !o.Committed {
+			k.tb.Fatalf("mint %d of %d: %+v, wanted %s", i+1, len(out), o, ledger.CodeWord(ledger.CodeOK))
+		}
+		k.supply += amount
+	}
+	k.Commands += len(commands)
 }
 
 // Supply is the total supply.
