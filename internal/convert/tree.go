@@ -2,6 +2,7 @@ package convert
 
 import (
 	"errors"
+	"path"
 	"slices"
 	"strings"
 )
@@ -235,19 +236,5 @@ func splitPath(path string) (dir, base string) {
 	return path[:i], path[i+1:]
 }
 
-// cleanPath makes an absolute path without empty, "." and ".." elements; ".." stops at the root.
-func cleanPath(path string) string {
-	var out []string
-	for e := range strings.SplitSeq(path, "/") {
-		switch e {
-		case "", ".":
-		case "..":
-			if len(out) > 0 {
-				out = out[:len(out)-1]
-			}
-		default:
-			out = append(out, e)
-		}
-	}
-	return "/" + strings.Join(out, "/")
-}
+// cleanPath makes an absolute path in its shortest form; ".." stops at the root.
+func cleanPath(p string) string { return path.Clean("/" + p) }

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"hitoku.dev/measure/workload"
 )
 
 // memoryTree is a Tree of texts; a text that begins with "->" is a link.
@@ -34,7 +36,7 @@ func (t memoryTree) Lstat(p string) (File, bool) {
 func (t memoryTree) Names(d string) []string {
 	var out []string
 	for p := range t {
-		if p != d && within(p, d) {
+		if p != d && workload.Within(p, d) {
 			name, _, _ := strings.Cut(strings.TrimPrefix(p[len(strings.TrimSuffix(d, "/")):], "/"), "/")
 			out = append(out, name)
 		}

@@ -2,6 +2,8 @@ package closure
 
 import (
 	"strings"
+
+	"hitoku.dev/measure/workload"
 )
 
 // pythonModule finds a module and all packages above it.
@@ -85,7 +87,7 @@ func (s *selector) pythonBinary(dir, name, full string) bool {
 
 // pythonPackage takes the files of an installed package that are no modules.
 func (s *selector) pythonPackage(dir string, top bool) {
-	if !top || within(dir, s.python.lib) && !strings.Contains(dir, "-packages") || s.owned["data:"+dir] {
+	if !top || workload.Within(dir, s.python.lib) && !strings.Contains(dir, "-packages") || s.owned["data:"+dir] {
 		return
 	}
 	s.owned["data:"+dir] = true
@@ -209,7 +211,7 @@ func (s *selector) pythonBeside(d string, parts []string) {
 // pythonDynamic takes the whole package of a module that imports by computed names.
 func (s *selector) pythonDynamic(p string) {
 	d := parent(p)
-	if p == "" || within(d, s.python.lib) && !strings.Contains(d, "-packages") || !s.isFile(d+"/__init__.py") || s.owned["all:"+d] {
+	if p == "" || workload.Within(d, s.python.lib) && !strings.Contains(d, "-packages") || !s.isFile(d+"/__init__.py") || s.owned["all:"+d] {
 		return
 	}
 	s.owned["all:"+d] = true

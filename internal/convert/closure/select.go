@@ -7,6 +7,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"hitoku.dev/measure/workload"
 )
 
 const (
@@ -239,7 +241,7 @@ func (s *selector) folderFiles(dir, why string, most int, skip func(p string, di
 					return
 				}
 				if to, g, ok := s.real(c); ok && g.Kind == Dir {
-					if within(to, dir) {
+					if workload.Within(to, dir) {
 						visit(c)
 					}
 				} else if _, ok := s.take(c, why); ok {
@@ -264,8 +266,8 @@ func (s *selector) ownFolder(dir, why string) {
 	if !ok || f.Kind != Dir || at == "/" || at == "/opt" || at == "/home" || at == "/srv" && why != ownWorkDir || s.owned[at] {
 		return
 	}
-	own := slices.ContainsFunc(ownBelow, func(d string) bool { return within(at, d) })
-	if !own && slices.ContainsFunc(systemFolders, func(d string) bool { return within(at, d) }) {
+	own := slices.ContainsFunc(ownBelow, func(d string) bool { return workload.Within(at, d) })
+	if !own && slices.ContainsFunc(systemFolders, func(d string) bool { return workload.Within(at, d) }) {
 		return
 	}
 	s.owned[at] = true

@@ -3,6 +3,8 @@ package closure
 import (
 	"bytes"
 	"strings"
+
+	"hitoku.dev/measure/workload"
 )
 
 // Sniffer takes a file's content while it streams by. It is an io.Writer that never
@@ -137,7 +139,7 @@ func namedReader(path string, size int64) reader {
 		return nil
 	case hasEnding(path, ".conf", ".cnf", ".pth", ".cfg", ".sh", ".ini", ".pl", ".pm", ".rb") && !strings.HasPrefix(path, "/usr/share/perl/"),
 		b == "entry_points.txt", b == "top_level.txt", b == "package.lock", b == "release",
-		within(path, "/etc/nginx"), within(path, "/etc/alternatives"), within(path, "/etc/ld.so.conf.d"),
+		workload.Within(path, "/etc/nginx"), workload.Within(path, "/etc/alternatives"), workload.Within(path, "/etc/ld.so.conf.d"),
 		strings.HasPrefix(path, "/etc/default/"):
 		return &textReader{}
 	}

@@ -1,6 +1,7 @@
 package closure
 
 import (
+	"path"
 	"strings"
 )
 
@@ -178,24 +179,12 @@ func join(dir, base string) string {
 	return dir + "/" + base
 }
 
-// clean makes an absolute path without empty, "." and ".." parts; ".." stops at the root.
-func clean(path string) string {
-	if path == "/" || !strings.Contains(path, "//") && !strings.Contains(path, "/.") && !strings.HasSuffix(path, "/") {
-		return path
+// clean makes an absolute path in its shortest form; ".." stops at the root.
+func clean(p string) string {
+	if !strings.HasPrefix(p, "/") {
+		p = "/" + p
 	}
-	var out []string
-	for e := range strings.SplitSeq(path, "/") {
-		switch e {
-		case "", ".":
-		case "..":
-			if len(out) > 0 {
-				out = out[:len(out)-1]
-			}
-		default:
-			out = append(out, e)
-		}
-	}
-	return "/" + strings.Join(out, "/")
+	return path.Clean(p)
 }
 
 // under makes a path absolute as seen from a folder.
@@ -204,11 +193,6 @@ func under(dir, path string) string {
 		return clean(path)
 	}
 	return clean(dir + "/" + path)
-}
-
-// within says whether path is dir or below it.
-func within(path, dir string) bool {
-	return path == dir || dir == "/" || strings.HasPrefix(path, dir) && path[len(dir)] == '/'
 }
 
 func base(path string) string { _, b := split(path); return b }
