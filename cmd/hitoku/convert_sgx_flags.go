@@ -142,7 +142,7 @@ func (o *conversionFlags) forSGX(cmd *cobra.Command, q *convert.Request, base *c
 		plan.Encrypted = append(plan.Encrypted, e)
 	}
 	q.SGX = convert.SGXOptions{
-		Gramine: gramine.Options{Ref: o.sgx.gramine, Version: o.sgx.gramineVersion, Image: q.InputOptions}, Plan: plan,
+		Gramine: gramine.Options{Ref: o.sgx.gramine, Version: o.sgx.gramineVersion, Image: q.InputOptions, System: "/"}, Plan: plan,
 		Files: o.sgx.files, Include: o.sgx.include, Exclude: o.sgx.exclude, FixPyc: o.sgx.fixCache,
 	}
 	for _, name := range o.sgx.traces {

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"hitoku.dev/internal/client"
+	"hitoku.dev/internal/convert"
 	"hitoku.dev/internal/image"
 	"hitoku.dev/internal/wire"
 )
@@ -106,6 +107,7 @@ type measuredBuild struct {
 	tee, measurement, signer string // tee: sim or sgx
 	prodID, svn              uint16
 	image                    *wire.DockerInfo // may be nil
+	enclave                  *convert.Enclave // of a conversion for SGX; else nil
 }
 
 func registerBuild(ctx context.Context, c *client.Client, app wire.App, m measuredBuild) (wire.Build, error) {
@@ -115,6 +117,12 @@ func registerBuild(ctx context.Context, c *client.Client, app wire.App, m measur
 	}
 	if m.tee == "sim" {
 		q.Attributes = map[string]wire.BuildAttributes{"simulated": {Simulated: &wire.SimulatedAttributes{Measurement: q.MREnclave}}}
+	}
+	if e := m.enclave; e != nil {
+		if e.Debug {
+			return wire.Build{}, fmt.Errorf("measurement %s is of a debug enclave, whose memory can be read: it is not registered", q.MREnclave)
+		}
+		q.MemSize, q.Threads = int64(e.EnclaveSize>>20), int32(e.Threads)
 	}
 	b, err := client.Post[wire.Build](ctx, c, "/v1/builds", q)
 	if err != nil {

@@ -102,7 +102,7 @@ func (o *imageCreateOptions) run(cmd *cobra.Command) error {
 		fmt.Fprintln(cmd.ErrOrStderr(), "note: "+n)
 	}
 	b, err := registerBuild(ctx, c, app, measuredBuild{
-		tee: o.tee, measurement: res.Measurement, signer: res.MRSigner, prodID: res.ISVProdID, svn: res.ISVSVN, image: dockerInfo(q.Output, res),
+		tee: o.tee, measurement: res.Measurement, signer: res.MRSigner, prodID: res.ISVProdID, svn: res.ISVSVN, image: dockerInfo(q.Output, res), enclave: res.Enclave,
 	})
 	if err != nil {
 		return fmt.Errorf("%s is converted, but not registered: %w", q.Output, err)

@@ -73,6 +73,7 @@ without network, --collateral-offline: put a bundle there while it runs, with
 	f.StringVar(&o.Host, "host", "", "`name` by which clients and agents reach the manager (default: of --listen)")
 	f.StringVar(&o.ReadyFile, "ready-file", "", "`file` that gets address, pin and one-time code once the manager serves (JSON, mode 0600)")
 	f.BoolVar(&o.OpenSignUp, "open-sign-up", false, "admit everybody who signs up, without an administrator's word")
+	f.StringVar(&o.Gramine, "gramine", "", "Gramine's files for conversions for SGX: image, layout, tar or folder `REF` (default: such conversions are refused)")
 	f.StringVar(&c.cache, "collateral-cache", "", "`folder` of collateral (default: collateral in the data folder)")
 	f.BoolVar(&offline, "collateral-offline", false, "ask no service for collateral: only what is in the folder counts")
 	c.services(f)

@@ -162,7 +162,7 @@ func (o *Options) check() error {
 			advise("give --account-root FILE or sha256:… (hitoku account root prints it), or --no-manager for an image without certificates")
 	case o.AccountRoot != "" && o.NoManager:
 		return requestError("--account-root and --no-manager exclude each other")
-	case o.AccountRoot != "" && !isDigest(o.AccountRoot):
+	case o.AccountRoot != "" && !workload.IsHash(o.AccountRoot):
 		return requestError("account root %q, wanted 64 lower-case hexadecimal digits", o.AccountRoot)
 	case o.NoManager && (len(o.Certificates) > 0 || o.Name != ""):
 		return requestError("a certificate is asked for, but with --no-manager nobody issues it")
@@ -241,7 +241,7 @@ func parseCertificates(data []byte) (string, error) {
 // certificate or public key), into what Options.AccountRoot holds.
 func ParseAccountRoot(text string) (string, error) {
 	if h, ok := strings.CutPrefix(strings.TrimSpace(text), "sha256:"); ok {
-		if !isDigest(h) {
+		if !workload.IsHash(h) {
 			return "", requestError("account root %q: wanted sha256: and 64 lower-case hexadecimal digits", text)
 		}
 		return h, nil
@@ -267,9 +267,4 @@ func ParseAccountRoot(text string) (string, error) {
 	}
 	sum := sha256.Sum256(spki)
 	return hex.EncodeToString(sum[:]), nil
-}
-
-func isDigest(s string) bool {
-	b, err := hex.DecodeString(s)
-	return err == nil && len(b) == sha256.Size && strings.ToLower(s) == s
 }

@@ -37,7 +37,11 @@ func (r *fileReader) enclave(path, name string, v json.RawMessage) (bool, error)
 		return true, err
 	case "java_mode":
 		s, err := value[string](path, v)
-		o.JavaMode, err = javaMode(path, s, err)
+		if err == nil {
+			if o.JavaMode, err = JavaMode(s); err != nil {
+				err = fmt.Errorf("%s: %w", path, err)
+			}
+		}
 		return true, err
 	case "debug":
 		// The word that permits it is not in CCM's files: the user gives it to the command.
@@ -48,18 +52,17 @@ func (r *fileReader) enclave(path, name string, v json.RawMessage) (bool, error)
 	return false, nil
 }
 
-func javaMode(path, s string, err error) (string, error) {
-	switch m := strings.ToLower(strings.ReplaceAll(s, "_", "")); {
-	case err != nil:
-		return "", err
-	case m == "" || m == "openjdk" || m == "openj9":
+// JavaMode is the mode of sgxplan.Options for one of CCM's words.
+func JavaMode(word string) (string, error) {
+	switch m := strings.ToLower(strings.ReplaceAll(word, "_", "")); m {
+	case "", "openjdk", "openj9":
 		return m, nil
-	case m == "oracle" || m == "hotspot":
+	case "oracle", "hotspot":
 		return "openjdk", nil
-	case m == "liberty":
+	case "liberty":
 		return "openj9", nil
 	}
-	return "", fmt.Errorf("%s: %q, wanted OPENJDK, ORACLE, OPENJ9 or LIBERTY", path, s)
+	return "", fmt.Errorf("%q, wanted OPENJDK, ORACLE, OPENJ9 or LIBERTY", word)
 }
 
 // memorySize reads "2048M" or a number of MB, and gives the shortest text of the same size.

@@ -142,7 +142,7 @@ func TestParseAccountRoot(t *testing.T) {
 	t.Parallel()
 	ca := string(testCA(t))
 	fromCert, err := ParseAccountRoot(ca)
-	if err != nil || !isDigest(fromCert) {
+	if err != nil || !workload.IsHash(fromCert) {
 		t.Errorf("%q %v", fromCert, err)
 	}
 	if h, err := ParseAccountRoot("sha256:" + fromCert + "\n"); err != nil || h != fromCert {

@@ -127,6 +127,25 @@ func TestSelect(t *testing.T) {
 	}
 }
 
+func TestInterpretersInCircle(t *testing.T) {
+	t.Parallel()
+	counted := &countingTree{Tree: memoryTree{"/bin/app": "#!app\n", "/bin/other": "#!/bin/app x\n"}}
+	s, err := Select(t.Context(), counted, Request{Argv: []string{"other"}, Env: []string{"PATH=/bin"}})
+	if err != nil || !slices.Equal(s.Files, []string{"/bin/app", "/bin/other"}) || counted.asked > 1000 {
+		t.Errorf("%v %v after %d questions", s, err, counted.asked)
+	}
+}
+
+type countingTree struct {
+	Tree
+	asked int
+}
+
+func (t *countingTree) Lstat(p string) (File, bool) {
+	t.asked++
+	return t.Tree.Lstat(p)
+}
+
 func TestSelectRefuses(t *testing.T) {
 	t.Parallel()
 	for _, argv := range [][]string{nil, {"/none"}, {"none"}} {

@@ -101,12 +101,21 @@ func isShell(name string) bool {
 	return slices.Contains([]string{"sh", "bash", "dash", "ash", "ksh", "zsh", "busybox"}, name)
 }
 
+// maxInterpreters is how many scripts may be each other's interpreters (Linux,
+// fs/exec.c: exec_binprm).
+const maxInterpreters = 5
+
 // script follows the interpreter line of a file.
 func (s *selector) script(p, line string, args []string) {
 	words := strings.Fields(line)
 	if len(words) == 0 {
 		return
 	}
+	if s.interpreters >= maxInterpreters {
+		return
+	}
+	s.interpreters++
+	defer func() { s.interpreters-- }()
 	if base(words[0]) == "env" && len(words) > 1 {
 		words = slices.DeleteFunc(words, func(w string) bool { return w == "-S" })
 	}

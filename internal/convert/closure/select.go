@@ -52,7 +52,9 @@ type selector struct {
 	owned    map[string]bool // application folders that were taken
 	libs     []string        // default folders of the loader
 	lacking  []lackingLibrary
-	python   *python
+
+	interpreters int // of scripts, one in another
+	python       *python
 }
 
 // Select finds what the program of a request needs of the tree. An error names the file

@@ -28,10 +28,6 @@ func badPath(name string) string {
 	return ""
 }
 
-func isHash(s string) bool {
-	return len(s) == 64 && strings.Trim(s, "0123456789abcdef") == ""
-}
-
 // trust fills sgx.trusted_files, one entry for each file whatever links lead to it.
 func (p *planner) trust(m *gramine.Manifest) {
 	files := make([]gramine.TrustedFile, 0, len(p.in.Files)+1)
@@ -53,7 +49,7 @@ func (p *planner) trust(m *gramine.Manifest) {
 			}
 			continue // what is in memory is the archive's business
 		}
-		if !isHash(f.SHA256) {
+		if !workload.IsHash(f.SHA256) {
 			p.refuse("sgx.trusted_files", f.Path, fmt.Sprintf("hash %q, wanted 64 lower-case hexadecimal digits", f.SHA256), "")
 			continue
 		}
@@ -102,7 +98,7 @@ func sortFiles(files []gramine.TrustedFile, refuse func(key, seen, why, option s
 func Trust(m *gramine.Manifest, files ...TrustedFile) error {
 	p := &planner{}
 	for _, f := range files {
-		if why := badPath(f.Path); why != "" || !isHash(f.SHA256) {
+		if why := badPath(f.Path); why != "" || !workload.IsHash(f.SHA256) {
 			p.refuse("sgx.trusted_files", strconv.Quote(f.Path), "wanted a clean path and a hash: "+why, "")
 			continue
 		}

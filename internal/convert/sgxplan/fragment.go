@@ -10,6 +10,7 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"hitoku.dev/measure/sgx/gramine"
+	"hitoku.dev/measure/workload"
 )
 
 // maxFragment is the size of the largest fragment, in bytes.
@@ -247,7 +248,7 @@ func (f *merger) trusted(v any) {
 		uri, _ := t["uri"].(string)
 		sum, _ := t["sha256"].(string)
 		name, isFile := strings.CutPrefix(uri, "file:")
-		if len(t) != 2 || !isFile || badPath(name) != "" || !isHash(sum) {
+		if len(t) != 2 || !isFile || badPath(name) != "" || !workload.IsHash(sum) {
 			f.refuse(key, fmt.Sprint(t), "wanted uri \"file:/…\" and a sha256 of 64 lower-case hexadecimal digits", "")
 			continue
 		}

@@ -111,14 +111,7 @@ func keyName(key string) (string, bool) {
 	case "sealing-mrsigner", workload.KeyMRSigner:
 		return workload.KeyMRSigner, true
 	}
-	for i := range len(key) {
-		c := key[i]
-		letter := c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
-		if !letter && (i == 0 || c != '_' && c != '-' && c != '.') {
-			return "", false
-		}
-	}
-	return key, len(key) <= 64
+	return key, workload.IsKeyName(key)
 }
 
 func (p *planner) memory(mounts map[string]gramine.Mount) {

@@ -93,19 +93,10 @@ func (p *planner) checkSize(m *gramine.Manifest) {
 	}
 }
 
-// parseSize reads a decimal number of bytes with K, M or G.
+// parseSize reads a size that is neither zero nor near the end of what 64 bits hold.
 func parseSize(s string) (uint64, bool) {
-	shift := 0
-	if s != "" {
-		if i := strings.IndexByte("KMG", s[len(s)-1]); i >= 0 {
-			shift, s = 10*(i+1), s[:len(s)-1]
-		}
-	}
-	n, err := strconv.ParseUint(s, 10, 63)
-	if err != nil || n == 0 || n > 1<<62>>shift || s[0] == '+' {
-		return 0, false
-	}
-	return n << shift, true
+	n, err := gramine.ParseSize(s)
+	return n, err == nil && n != 0 && n <= 1<<62
 }
 
 // runtime finds a runtime whose name begins with one of the words.
@@ -146,7 +137,7 @@ func (p *planner) program(m *gramine.Manifest) {
 		p.refuse("fs.start_dir", strconv.Quote(m.FS.StartDir), why, "build the image with another WORKDIR")
 	}
 	m.Loader.Entrypoint = gramine.TrustedFile{URI: "file:" + p.in.Sysdb.Path, SHA256: p.in.Sysdb.SHA256}
-	if !isHash(p.in.Sysdb.SHA256) || !strings.HasPrefix(p.in.Sysdb.Path, "/") {
+	if !workload.IsHash(p.in.Sysdb.SHA256) || !strings.HasPrefix(p.in.Sysdb.Path, "/") {
 		p.refuse("loader.entrypoint", strconv.Quote(p.in.Sysdb.Path), "wanted Gramine's libsysdb.so with its hash", "--gramine REF")
 	}
 	m.Loader.LogLevel = "error"

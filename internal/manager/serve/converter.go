@@ -3,11 +3,15 @@ package serve
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"hitoku.dev/internal/convert"
+	"hitoku.dev/internal/convert/sgxplan"
+	"hitoku.dev/internal/gramine"
 	"hitoku.dev/internal/image"
 	"hitoku.dev/internal/manager"
 	"hitoku.dev/internal/wire"
@@ -18,7 +22,7 @@ import (
 // converter converts images for convert-app calls. Each account has a signing
 // key of its own beside the master key, made at its first use.
 type converter struct {
-	keyDir, cacheDir, guest, version string
+	keyDir, cacheDir, guest, version, gramine string
 }
 
 // Convert implements manager.Converter.
@@ -34,9 +38,13 @@ func (c *converter) Convert(ctx context.Context, job manager.ConversionJob, prog
 	if err != nil {
 		return nil, err
 	}
+	enclave, err := c.enclave(job)
+	if err != nil {
+		return nil, err
+	}
 	q := convert.Request{
 		Input: job.Input, Output: job.Output, InputOptions: login(job.InputAuth), OutputOptions: login(job.OutputAuth),
-		TEE: job.TEE, Options: options, Guest: c.guest, CacheDir: c.cacheDir, Version: c.version,
+		TEE: job.TEE, Options: options, SGX: enclave, Guest: c.guest, CacheDir: c.cacheDir, Version: c.version,
 		Signing: convert.Signing{Signer: sgx.KeySigner{Key: key}, ISVProdID: uint16(job.ISVProdID), ISVSVN: uint16(job.ISVSVN)},
 		Progress: func(e convert.Event) {
 			progress(manager.ConversionProgress{Stage: e.Stage, Done: e.Done, Total: e.Total})
@@ -49,6 +57,22 @@ func (c *converter) Convert(ctx context.Context, job manager.ConversionJob, prog
 	return &manager.ConvertedImage{
 		Measurement: r.Measurement, MRSigner: r.MRSigner, ISVProdID: int(r.ISVProdID), ISVSVN: int(r.ISVSVN), Digest: r.Digest, Size: r.Size >> 20,
 	}, nil
+}
+
+// enclave says how a job for SGX is converted.
+func (c *converter) enclave(job manager.ConversionJob) (o convert.SGXOptions, err error) {
+	if job.TEE != workload.TEESGX {
+		return o, nil
+	}
+	if c.gramine == "" {
+		return o, errors.New("this manager has no Gramine, without which it converts for the simulated TEE only: start it with --gramine REF, or convert with hitoku image create")
+	}
+	o.Gramine = gramine.Options{Ref: c.gramine, System: "/"}
+	o.Plan = sgxplan.Options{EnclaveSize: strconv.FormatInt(job.MemSize, 10) + "M", Threads: job.Threads}
+	if s := job.Advanced; s != nil && s.JavaRuntime != "" {
+		o.Plan.JavaMode, err = convert.JavaMode(s.JavaRuntime)
+	}
+	return o, err
 }
 
 // login uses the given credentials, and never those of the manager's own user.
@@ -70,7 +94,7 @@ func options(job manager.ConversionJob) (convert.Options, error) {
 	o.Entrypoint, o.AllowArgs = s.Entrypoint, s.AllowCmdlineArgs
 	o.Encrypted, o.ReadWrite = s.EncryptedDirs, s.RWDirs
 	o.Env, o.MutableEnv = s.ManifestEnv, s.MutableEnv
-	if s.JavaRuntime != "" {
+	if s.JavaRuntime != "" && job.TEE != workload.TEESGX {
 		return o, fmt.Errorf("java_runtime %s: the simulated TEE needs no Java mode; leave it out", s.JavaRuntime)
 	}
 	if c := s.Certificate; c != nil {
@@ -102,5 +126,5 @@ func newConverter(o Options) (*converter, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &converter{keyDir: o.keyDir(), cacheDir: filepath.Join(o.Dir, "layers"), guest: convert.FindGuest(self), version: o.Version}, nil
+	return &converter{keyDir: o.keyDir(), cacheDir: filepath.Join(o.Dir, "layers"), guest: convert.FindGuest(self), version: o.Version, gramine: o.Gramine}, nil
 }

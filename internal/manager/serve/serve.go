@@ -47,8 +47,11 @@ type Options struct {
 	OpenSignUp bool
 	// Collateral finds what evidence of real platforms needs; nil: such evidence is refused.
 	Collateral manager.CollateralSource
-	Version    string
-	Log        *slog.Logger
+	// Gramine is where Gramine's files come from when images are converted for SGX, as
+	// gramine.Options has it; empty: they are refused.
+	Gramine string
+	Version string
+	Log     *slog.Logger
 }
 
 // Ready is what a person needs for the first log-in.
