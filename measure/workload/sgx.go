@@ -105,7 +105,7 @@ func (s *SGX) check() error {
 		if err := checkMount("sgx.encrypted", e.Path, &last); err != nil {
 			return err
 		}
-		if !isKeyName(e.Key) {
+		if !IsKeyName(e.Key) {
 			return fmt.Errorf("sgx.encrypted: %s: key %q, wanted %s, %s or at most 64 letters, digits, '_', '-' and '.' that begin with a letter or digit", e.Path, e.Key, KeyMREnclave, KeyMRSigner)
 		}
 		if s.InMemory(e.Path) {
@@ -130,7 +130,7 @@ func (s *SGX) check() error {
 		return fmt.Errorf("sgx.packed.path %s, wanted a file below %s", p.Path, Dir)
 	case p.Root != "/" && !s.InMemory(p.Root):
 		return fmt.Errorf("sgx.packed.root %s is not in enclave memory", p.Root)
-	case !isHash(p.SHA256):
+	case !IsHash(p.SHA256):
 		return fmt.Errorf("sgx.packed.sha256 %q, wanted 64 lower-case hexadecimal digits", p.SHA256)
 	case p.Size < 1 || p.Size > MaxPacked:
 		return fmt.Errorf("sgx.packed.size %d, wanted 1 to %d bytes", p.Size, int64(MaxPacked))
@@ -169,7 +169,9 @@ func (m *Manifest) checkProtected() error {
 	return nil
 }
 
-func isKeyName(s string) bool {
+// IsKeyName reports whether s can name the key of an encrypted folder: [KeyMREnclave],
+// [KeyMRSigner], or 1 to 64 ASCII letters, digits, '_', '-' and '.' that begin with a letter or digit.
+func IsKeyName(s string) bool {
 	if s == KeyMREnclave || s == KeyMRSigner {
 		return true
 	}

@@ -100,9 +100,9 @@ func (m *Manifest) checkHeader() error {
 		return fmt.Errorf("tee %q, wanted %q or %q", m.TEE, TEESimulated, TEESGX)
 	case !isPlatform(m.Source):
 		return fmt.Errorf("source %q, wanted a platform such as linux/amd64", m.Source)
-	case m.AccountRoot != "" && !isHash(m.AccountRoot):
+	case m.AccountRoot != "" && !IsHash(m.AccountRoot):
 		return fmt.Errorf("account_root %q, wanted 64 lower-case hexadecimal digits or nothing", m.AccountRoot)
-	case !isHash(m.Guest):
+	case !IsHash(m.Guest):
 		return fmt.Errorf("guest %q, wanted 64 lower-case hexadecimal digits", m.Guest)
 	case m.LogPath != "":
 		return checkPath("log_path", m.LogPath)
@@ -260,7 +260,8 @@ func checkTexts(what string, items []string) error {
 	return nil
 }
 
-func isHash(s string) bool {
+// IsHash reports whether s is a SHA-256 hash as manifests spell it: 64 lower-case hexadecimal digits.
+func IsHash(s string) bool {
 	if len(s) != 64 {
 		return false
 	}

@@ -119,7 +119,7 @@ func (f *File) checkType() error {
 		return fmt.Errorf("unknown type %q", f.Type)
 	}
 	switch {
-	case regular && !isHash(f.SHA256):
+	case regular && !IsHash(f.SHA256):
 		return fmt.Errorf("sha256 %q, wanted 64 lower-case hexadecimal digits", f.SHA256)
 	case !regular && (f.SHA256 != "" || f.Size != 0):
 		return fmt.Errorf("a %s has neither sha256 nor size", f.Type)
