@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"hitoku.dev/measure/sgx"
-	"hitoku.dev/measure/sgx/gramine"
 )
 
 type measureManifestOptions struct {
@@ -79,13 +78,9 @@ func (o *measureManifestOptions) run(cmd *cobra.Command, path string) error {
 	case o.date != "" && o.signKey == "":
 		return usageError{errors.New("measure sgx-manifest: --date needs --sign-key FILE: only the signature has a date")}
 	}
-	manifest, err := readLimited(path, gramine.MaxManifest)
+	res, params, err := o.measure(cmd, path)
 	if err != nil {
 		return fmt.Errorf("measure sgx-manifest: %w", err)
-	}
-	res, params, err := o.measure(cmd, path, manifest)
-	if err != nil {
-		return err
 	}
 	if o.signKey != "" {
 		if err := o.sign(cmd, res, params); err != nil {
@@ -98,34 +93,15 @@ func (o *measureManifestOptions) run(cmd *cobra.Command, path string) error {
 	return o.print(cmd, res, func(w io.Writer) { printMeasured(w, res) })
 }
 
-func (o *measureManifestOptions) measure(cmd *cobra.Command, path string, manifest []byte) (*measuredEnclave, sgx.Params, error) {
-	fail := func(err error) (*measuredEnclave, sgx.Params, error) {
-		return nil, sgx.Params{}, fmt.Errorf("measure sgx-manifest: %w", err)
-	}
-	file, err := os.Open(o.libpal)
+func (o *measureManifestOptions) measure(cmd *cobra.Command, path string) (*measuredEnclave, sgx.Params, error) {
+	got, err := measureEnclave(cmd.Context(), path, o.libpal)
 	if err != nil {
-		return fail(fmt.Errorf("--libpal: %w", err))
+		return nil, sgx.Params{}, err
 	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return fail(err)
-	}
-	loader, err := gramine.ReadLoader(file, info.Size())
-	if err != nil {
-		return fail(fmt.Errorf("--libpal %s: %w", o.libpal, err))
-	}
-	m, err := gramine.Parse(manifest)
-	if err != nil {
-		return fail(fmt.Errorf("%s: %w", path, err))
-	}
-	got, err := gramine.Measure(cmd.Context(), manifest, loader)
-	if err != nil {
-		return fail(fmt.Errorf("%s: %w", path, err))
-	}
+	m := got.Manifest
 	p, notices, err := m.SignParams(got.MRENCLAVE, 0)
 	if err != nil {
-		return fail(fmt.Errorf("%s: %w", path, err))
+		return nil, sgx.Params{}, fmt.Errorf("%s: %w", path, err)
 	}
 	for _, w := range m.Weaknesses() {
 		notices = append(notices, w.String())

@@ -5,12 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 
 	"hitoku.dev/measure/sgx"
-	"hitoku.dev/measure/sgx/gramine"
 )
 
 type measureSigstructOptions struct {
@@ -102,30 +100,9 @@ func (o *measureSigstructOptions) run(cmd *cobra.Command, path string) error {
 }
 
 func (o *measureSigstructOptions) compare(cmd *cobra.Command, s *sgx.Sigstruct) error {
-	manifest, err := readLimited(o.manifest, gramine.MaxManifest)
+	got, err := measureEnclave(cmd.Context(), o.manifest, o.libpal)
 	if err != nil {
 		return err
 	}
-	file, err := os.Open(o.libpal)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return err
-	}
-	l, err := gramine.ReadLoader(file, info.Size())
-	if err != nil {
-		return err
-	}
-	m, err := gramine.Parse(manifest)
-	if err != nil {
-		return err
-	}
-	got, err := gramine.Measure(cmd.Context(), manifest, l)
-	if err != nil {
-		return err
-	}
-	return m.CheckSigstruct(s, got.MRENCLAVE)
+	return got.Manifest.CheckSigstruct(s, got.MRENCLAVE)
 }

@@ -22,10 +22,6 @@ func (x *Inspection) describeEnclave(ctx context.Context, own *ownContent) error
 	mismatch := func(name string, err error) error {
 		return fail(KindMismatch, "%s: %w", name, err).advise(changedAdvice)
 	}
-	m, err := gramine.Parse(own.enclave)
-	if err != nil {
-		return mismatch(sgxManifestPath, err)
-	}
 	loader, err := gramine.ReadLoader(bytes.NewReader(own.loader), int64(len(own.loader)))
 	if err != nil {
 		return mismatch(libos.PALPath, err)
@@ -34,6 +30,7 @@ func (x *Inspection) describeEnclave(ctx context.Context, own *ownContent) error
 	if err != nil {
 		return mismatch(sgxManifestPath, err)
 	}
+	m := got.Manifest
 	p, _, err := m.SignParams(got.MRENCLAVE, 0)
 	if err != nil {
 		return mismatch(sgxManifestPath, err)

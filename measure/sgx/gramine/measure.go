@@ -30,6 +30,7 @@ const (
 
 // Measurement is what SGX hardware will measure of an enclave, and what decides it.
 type Measurement struct {
+	Manifest    *Manifest
 	MRENCLAVE   [32]byte
 	EnclaveSize uint64 // bytes
 	Threads     int
@@ -61,7 +62,7 @@ func Measure(ctx context.Context, manifest []byte, l *LoaderFile) (*Measurement,
 	if err != nil {
 		return nil, err
 	}
-	out := &Measurement{EnclaveSize: size, Threads: m.Threads(), EDMM: m.SGX.EDMM}
+	out := &Measurement{Manifest: m, EnclaveSize: size, Threads: m.Threads(), EDMM: m.SGX.EDMM}
 	areas, err := layout(manifest, l, out)
 	if err != nil {
 		return nil, err
