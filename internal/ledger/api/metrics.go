@@ -60,6 +60,7 @@ func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) {
 	e.one("log_time_seconds", "gauge", "Time of the last position, as the log states it.", float64(st.Time))
 	e.one("epoch", "gauge", "Epoch in force.", float64(st.Epoch))
 	e.one("members", "gauge", "Members of the epoch in force.", float64(members))
+	e.one("forked_members", "gauge", "Members that have signed another history than this node's log.", float64(len(st.Forked)))
 	e.one("pending_members", "gauge", "Incarnations that wait to be added.", float64(pending))
 	e.one("positions_total", "counter", "Positions followed.", float64(stats.Positions))
 	e.one("skipped_total", "counter", "Positions without effect.", float64(stats.Skipped))

@@ -16,11 +16,13 @@ import (
 
 // Health is whether the node serves, and how far it is.
 type Health struct {
-	Status    string `json:"status" doc:"running; or following, joining, waiting_for_state, halted"`
-	Reason    string `json:"reason,omitempty" doc:"why the node has halted"`
+	Status    string `json:"status" doc:"running; or following, joining, waiting_for_state, forked (until administrators have said which history counts), halted"`
+	Reason    string `json:"reason,omitempty" doc:"why the node has halted, or serves nothing since the log was forked"`
 	Position  uint64 `json:"position" doc:"last position of the log that was followed"`
 	Committed uint64 `json:"committed" doc:"position up to which a quorum of executors has signed"`
 	Epoch     uint64 `json:"epoch"`
+	// Forked is also there while the node serves.
+	Forked []uint16 `json:"forked,omitempty" doc:"slots whose members have signed another history than this node's log"`
 }
 
 // GenesisReply is the ledger's genesis.
@@ -101,10 +103,12 @@ func (s *Server) public() {
 
 func (s *Server) health(_ context.Context, c *call, _ *none) (*Health, error) {
 	st := s.r.Status()
-	h := Health{Status: "running", Position: st.Position, Committed: st.Committed, Epoch: st.Epoch}
+	h := Health{Status: "running", Position: st.Position, Committed: st.Committed, Epoch: st.Epoch, Forked: st.Forked}
 	switch {
 	case st.Halted != nil:
 		h.Status, h.Reason = "halted", st.Halted.Error()
+	case st.Cut != nil:
+		h.Status, h.Reason = "forked", st.Cut.Error()
 	case st.Running && (st.Kind == wire.KindVault || st.Committed > 0):
 		return &h, nil
 	case st.Member:

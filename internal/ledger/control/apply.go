@@ -10,10 +10,6 @@ import (
 	"hitoku.dev/internal/ledger/wire"
 )
 
-// ErrFork means that a member has signed another history than the one seen here:
-// somebody shows different logs to different nodes. The node must stop.
-var ErrFork = errors.New("the log has been forked")
-
 // ErrSequence means that an entry is not the next one.
 var ErrSequence = errors.New("entry is not the next position")
 
@@ -38,10 +34,11 @@ type Event struct {
 	Alarm  *wire.Alarm
 	// Clone is the incarnation that this record proves to be running twice.
 	Clone *Incarnation
+	// Fork is the member that this record proves to follow another history.
+	Fork *Incarnation
 }
 
-// Apply follows one more position. An error is ErrFork or ErrSequence: nothing
-// can go on after either.
+// Apply follows one more position. An error is ErrSequence: nothing can go on after it.
 func (s *State) Apply(e order.Entry) (*Event, error) {
 	if e.Position != s.position+1 || e.Time < s.Time() {
 		return nil, fmt.Errorf("%w: position %d at time %d after position %d at time %d", ErrSequence, e.Position, e.Time, s.position, s.Time())
@@ -99,13 +96,15 @@ func (s *State) judge(e order.Entry, ev *Event) error {
 	ev.Record, ev.Sender = rec, sender
 	member := s.member(sender)
 	if mark.Chain != h.AnchorChain {
-		if member {
-			return fmt.Errorf("%w: at position %d a record of slot %d, incarnation %x, has chain value %x at position %d; here it is %x",
-				ErrFork, e.Position, sender.Slot, sender.ID[:8], h.AnchorChain[:8], h.Anchor, mark.Chain[:8])
+		if member && sender.Forked == 0 {
+			sender.Forked, ev.Fork = e.Position, sender
 		}
 		return skip(ev, "chain value at anchor %d is another", h.Anchor)
 	}
 	if sender != nil {
+		if sender.Forked != 0 {
+			return skip(ev, "incarnation %x follows another history, as position %d shows", sender.ID[:8], sender.Forked)
+		}
 		if s.clone(sender, h.N, ev) {
 			return skip(ev, "incarnation %x runs twice: two records with number %d", sender.ID[:8], h.N)
 		}
@@ -146,13 +145,13 @@ func (s *State) judge(e order.Entry, ev *Event) error {
 		return skip(ev, "record of type %d", h.Type)
 	}
 	if err == nil && ev.Skipped == "" {
-		sender.effective(h.N, ev.Hash)
+		sender.effective(h, ev.Hash)
 	}
 	return err
 }
 
-func (in *Incarnation) effective(n uint64, h wire.Hash) {
-	in.LastN, in.LastHash, in.Effective = n, h, true
+func (in *Incarnation) effective(h wire.Header, hash wire.Hash) {
+	in.LastN, in.LastHash, in.Agreed, in.Effective = h.N, hash, h.Anchor, true
 }
 
 // member says whether an incarnation belongs to the epoch in force.

@@ -30,7 +30,7 @@ func (s *State) join(ev *Event, j wire.Join, anchor Mark) error {
 	}
 	in.JoinPosition, in.JoinTime, in.FileEpoch = ev.Position, ev.Time, j.FileEpoch
 	in.HPKE = HPKEKey{ev.Position, j.HPKE}
-	in.effective(h.N, ev.Hash)
+	in.effective(h, ev.Hash)
 	s.joins[ev.Position] = j
 	s.keep(ev)
 	if !s.member(in) {
@@ -80,10 +80,11 @@ func (s *State) commit(ev *Event, anchor Mark) error {
 	next.T, next.Position = wire.NextT(core.Previous, c.CoreBytes), ev.Position
 	for _, r := range core.Removes {
 		in := s.incarnations[r.Incarnation]
-		in.RemovedAt = ev.Position
+		in.RemovedAt, in.RemovedFor = ev.Position, r.Reason
 	}
 	for _, a := range core.Adds {
 		delete(s.pending, a.Slot)
+		s.incarnations[a.Incarnation].AddedAt = ev.Position
 	}
 	s.epochs = append(s.epochs, *next)
 	for _, m := range next.Members {
@@ -250,8 +251,13 @@ func (s *State) checkRemoves(core wire.Core, policy wire.Policy) (approve bool, 
 }
 
 // Reason says whether a reason for removing a member holds at time t, and the
-// position that shows it. For a replacement it looks at no more than the JOIN.
+// position that shows it. For a replacement it looks at no more than the JOIN. One that follows another
+// history goes for no reason but a successor and administrators: which history is the ledger's is for
+// people to say, and its slot must count until they have (package replica, fork.go).
 func (s *State) Reason(in *Incarnation, reason uint8, t uint64, policy wire.Policy) (ok bool, position uint64) {
+	if in.Forked != 0 && reason != wire.RemoveReplaced && reason != wire.RemoveByAdmins {
+		return false, 0
+	}
 	switch reason {
 	case wire.RemoveReplaced:
 		id, waits := s.pending[in.Slot]

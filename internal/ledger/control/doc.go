@@ -5,8 +5,8 @@
 //
 // State is a pure function of the genesis and the log: every node, vault and
 // reader that has seen the same positions holds the same State. It trusts the
-// log for nothing; what does not fit is skipped, and a member's signature over
-// another history is an error, ErrFork, after which a node must stop.
+// log for nothing; what does not fit is skipped. A member's signature over another
+// history suspends it, and State says so: which history counts is decided elsewhere.
 //
 // It does not say whether the log is the only one (order assurance), and does
 // not know what DATA records hold.

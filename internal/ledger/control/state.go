@@ -45,8 +45,12 @@ type Incarnation struct {
 	LastHash     wire.Hash // zero before the first effective record
 	Recent       []Signed  // the last recentRecords signed records, oldest first
 	Expelled     uint64    // position of the proof of a clone, 0 for none
+	Forked       uint64    // position of a record that it signed on another history as a member, 0 for none
+	Agreed       uint64    // anchor of its newest effective record: up to there its history is this one
+	AddedAt      uint64    // position of the COMMIT that added it, 0 for none
 	Alarm        uint64    // position of its ALARM in the epoch in force, 0 for none
-	RemovedAt    uint64    // position of the COMMIT that removed it, 0 for none
+	RemovedAt    uint64    // position of the COMMIT that removed it, or of the JOIN that took its place, 0 for none
+	RemovedFor   uint8     // the COMMIT's reason, 0 where none removed it
 	ApprovedOut  bool      // administrators have asked for its removal
 	Effective    bool      // it has an effective record
 }
@@ -221,6 +225,23 @@ func (s *State) Pending() []*Incarnation {
 	}
 	slices.SortFunc(out, func(a, b *Incarnation) int { return int(a.Slot) - int(b.Slot) })
 	return out
+}
+
+// Forked returns the incarnations that have signed another history and that nobody has replaced or removed for it.
+func (s *State) Forked() []*Incarnation {
+	var out []*Incarnation
+	for _, in := range s.incarnations {
+		if in.Forked != 0 && !in.Settled() {
+			out = append(out, in)
+		}
+	}
+	return out
+}
+
+// Settled says whether an incarnation that follows another history has gone as it must: its operator has put another
+// in its place, or administrators have removed it.
+func (in *Incarnation) Settled() bool {
+	return in.RemovedFor == wire.RemoveReplaced || in.RemovedFor == wire.RemoveByAdmins
 }
 
 // Control returns the genesis with the records from which anybody can follow the

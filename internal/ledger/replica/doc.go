@@ -9,8 +9,9 @@
 //
 // Invariants: nothing about a position leaves before a quorum of executors has
 // signed it; the same (key, nonce) never seals two plaintexts; a command takes
-// effect at most once; a node that sees another history, or another digest of the
-// same one, halts and says where. It trusts the TEE it runs in, the genesis, and
+// effect at most once; a node that sees another digest of its own history, or that
+// a quorum follows another one, halts and says where; of two histories one at most
+// is committed once a fork is known. It trusts the TEE it runs in, the genesis, and
 // members that a policy accepts. It does not promise that the host delivers
 // anything, nor, under the order assurance "operator", that there is one log.
 package replica

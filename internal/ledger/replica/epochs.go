@@ -32,6 +32,7 @@ func (r *Replica) entered(ev *control.Event) error {
 	r.proposal = proposalState{}
 	r.rotateNow = false
 	clear(r.late)
+	r.settleForks()
 	m, ok := e.Member(r.iid)
 	if !ok {
 		if ev.Core != nil && slices.ContainsFunc(ev.Core.Removes, func(x wire.Remove) bool { return x.Incarnation == r.iid }) {

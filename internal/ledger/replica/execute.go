@@ -1,7 +1,6 @@
 package replica
 
 import (
-	"crypto/ed25519"
 	"fmt"
 	"runtime"
 	"sync"
@@ -215,10 +214,7 @@ func (r *Replica) run(ev *control.Event) error {
 			x.outcomes[b.hashes[j]] = &b.done[j]
 		}
 	}
-	if _, ok := now.Member(r.iid); ok {
-		sig := ed25519.Sign(r.id.Key, wire.CheckpointMessage(r.ctl.Ledger(), r.iid, b.check))
-		b.signatures[r.iid] = [64]byte(sig)
-	}
+	r.vow(b)
 	early := x.early[ev.Position]
 	delete(x.early, ev.Position)
 	for iid, c := range early {

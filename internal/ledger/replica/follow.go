@@ -43,6 +43,14 @@ func (r *Replica) follow(e order.Entry) error {
 			return fmt.Errorf("this incarnation runs twice: position %d proves it", ev.Position)
 		}
 	}
+	if err := r.reconsider(ev); err != nil {
+		return err
+	}
+	if ev.Fork != nil {
+		if err := r.foreign(ev.Fork, ev.Record.Header.Anchor, false); err != nil {
+			return err
+		}
+	}
 	if ev.Skipped == "" {
 		if err := r.effective(ev); err != nil {
 			return err
@@ -107,6 +115,7 @@ func (r *Replica) Tick() {
 		return
 	}
 	r.ticks++
+	r.countersign()
 	r.raiseAlarm()
 	r.ack()
 	r.propose()

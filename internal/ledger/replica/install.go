@@ -1,7 +1,6 @@
 package replica
 
 import (
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"slices"
@@ -109,7 +108,15 @@ func (r *Replica) Install(s Snapshot) error {
 		return fmt.Errorf("snapshot of position %d: %d valid signatures, wanted %d of %d executors", c.Position, len(good), e.Quorum(), e.Executors())
 	}
 	if mark, ok := r.ctl.At(c.Position); ok && mark.Chain != c.Chain {
-		return r.halt(fmt.Errorf("executors have signed another history at position %d: the log has been forked", c.Position))
+		if len(good) >= e.Quorum() {
+			return r.halt(fmt.Errorf("a quorum of executors has signed another history at position %d: the log has been forked", c.Position))
+		}
+		for id := range good {
+			if err := r.foreign(r.ctl.Incarnation(id), c.Position, true); err != nil {
+				return r.halt(err)
+			}
+		}
+		return fmt.Errorf("snapshot of position %d: it is of another history", c.Position)
 	}
 	if keys.StateDigest(k.Digest, c.Position, s.Tree.Root()) != c.Digest {
 		return fmt.Errorf("snapshot of position %d: its cells do not have the digest that was signed", c.Position)
@@ -208,9 +215,7 @@ func (r *Replica) adopt(c wire.Checkpoint, tree *state.Tree, signatures []OwnSig
 	for _, sig := range signatures {
 		b.signatures[sig.Incarnation] = sig.Signature
 	}
-	if _, ok := r.ctl.EpochAt(c.Position).Member(r.iid); ok {
-		b.signatures[r.iid] = [64]byte(ed25519.Sign(r.id.Key, wire.CheckpointMessage(r.ctl.Ledger(), r.iid, c)))
-	}
+	r.vow(b)
 	r.exec.blocks = append(r.exec.blocks, b)
 	early := r.exec.early[c.Position]
 	delete(r.exec.early, c.Position)

@@ -44,7 +44,7 @@ type policyState struct {
 func (r *Replica) UpdatePolicy(u wire.PolicyUpdate) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.running() {
+	if !r.present() {
 		return r.notRunning()
 	}
 	p, err := wire.ParsePolicy(u.Policy)

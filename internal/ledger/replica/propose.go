@@ -86,7 +86,7 @@ func (r *Replica) removal(in *control.Incarnation, replaced bool, t uint64, poli
 		return wire.Remove{Slot: in.Slot, Incarnation: in.ID, Reason: wire.RemoveReplaced}, true
 	}
 	reasons := []uint8{wire.RemoveClone, wire.RemoveExpired, wire.RemoveAlarm, wire.RemovePolicy}
-	if in.ID == r.iid {
+	if in.ID == r.iid || r.forks[in.ID] != nil {
 		reasons = nil
 	}
 	if r.proposalRemoves[in.Slot] {
@@ -200,7 +200,7 @@ func (r *Replica) Rotate() (uint64, error) {
 func (r *Replica) Remove(slot uint16) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.running() {
+	if !r.present() { // also one that waits for administrators to say which history counts
 		return r.notRunning()
 	}
 	if _, ok := r.ctl.Epoch().InSlot(slot); !ok {

@@ -177,7 +177,7 @@ func (r *Replica) Fresh(qid [16]byte) (FreshAnswer, error) {
 	return a, nil
 }
 
-// CheckFresh checks a peer's answer. It is ErrHalted when the answer proves a fork.
+// CheckFresh checks a peer's answer. It is ErrHalted when this was the last of a quorum to show another history.
 func (r *Replica) CheckFresh(from wire.Hash, qid [16]byte, a FreshAnswer) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -189,7 +189,10 @@ func (r *Replica) CheckFresh(from wire.Hash, qid [16]byte, a FreshAnswer) error 
 		return fmt.Errorf("slot %d: the signature of its answer does not hold", m.Slot)
 	}
 	if mark, ok := r.ctl.At(a.Position); ok && mark.Chain != a.Chain {
-		return r.halt(fmt.Errorf("slot %d has another history at position %d: the log has been forked", m.Slot, a.Position))
+		if err := r.foreign(r.ctl.Incarnation(from), a.Position, true); err != nil {
+			return r.halt(err)
+		}
+		return fmt.Errorf("slot %d has another history at position %d", m.Slot, a.Position)
 	}
 	return nil
 }

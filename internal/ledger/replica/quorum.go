@@ -72,11 +72,19 @@ func (r *Replica) Receive(from wire.Hash, checks ...wire.SignedCheckpoint) error
 	return nil
 }
 
-// witness notes a peer's checkpoint whose signature holds. An error is a divergence.
+// witness notes a peer's checkpoint whose signature holds. An error is a divergence, or that most follow
+// another history.
 func (r *Replica) witness(from wire.Hash, c wire.SignedCheckpoint) error {
 	x := &r.exec
 	p := c.Checkpoint.Position
-	if x.kind != wire.KindExecutor || from == r.iid || !r.executorAt(p, from) {
+	if x.kind != wire.KindExecutor || from == r.iid {
+		return nil
+	}
+	mark, known := r.ctl.At(p)
+	if known && mark.Chain != c.Checkpoint.Chain {
+		return r.foreign(r.ctl.Incarnation(from), p, true)
+	}
+	if !r.executorAt(p, from) {
 		return nil
 	}
 	if b := r.blockAt(p); b != nil {
@@ -89,6 +97,9 @@ func (r *Replica) witness(from wire.Hash, c wire.SignedCheckpoint) error {
 	if x.ready && p <= x.position {
 		if p < x.firstKept() || p <= x.resumed {
 			return nil // long past, or not executed here
+		}
+		if !known { // it is of this history or of another
+			return nil
 		}
 		return fmt.Errorf("incarnation %x signed a checkpoint of position %d, which is none here", from[:8], p)
 	}
@@ -143,10 +154,11 @@ func (r *Replica) compare(b *block, from wire.Hash, c wire.SignedCheckpoint) err
 		b.signatures[from] = c.Signature
 		return nil
 	}
+	if own.Chain != other.Chain {
+		return r.foreign(r.ctl.Incarnation(from), own.Position, true)
+	}
 	what := "state digest"
 	switch {
-	case own.Chain != other.Chain:
-		what = "chain value (the log has been forked)"
 	case own.Epoch != other.Epoch:
 		what = "membership"
 	case own.Outcomes != other.Outcomes:
@@ -163,7 +175,7 @@ func (r *Replica) advance() {
 		if b.check.Position <= x.committed {
 			return
 		}
-		if !r.quorum(b) {
+		if !r.quorum(b) || !r.fromBefore(b) {
 			continue
 		}
 		first := i
@@ -274,7 +286,7 @@ func (r *Replica) Certificate(position uint64) (c Certificate, ok bool) {
 		if b != first {
 			c.After = append(c.After, b.root)
 		}
-		if !r.quorum(b) {
+		if !r.quorum(b) || b.check.Position > r.exec.committed {
 			continue
 		}
 		c.Checkpoint = b.check

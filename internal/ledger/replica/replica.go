@@ -122,6 +122,7 @@ type Replica struct {
 	proposalRemoves map[uint16]bool
 	refused         map[uint16]uint64  // JOINs whose refusal was told, by slot
 	late            map[wire.Hash]late // members whose evidence is too old
+	forks           map[wire.Hash]*fork
 
 	// Execution.
 	exec    executor
@@ -178,7 +179,10 @@ func New(o Options) (*Replica, error) {
 	}
 	r := &Replica{
 		o: o, ctl: ctl, changed: make(chan struct{}),
-		epochs: map[uint64]*epochKeys{}, queued: map[wire.Hash]bool{}, refused: map[uint16]uint64{}, late: map[wire.Hash]late{},
+		epochs: map[uint64]*epochKeys{}, queued: map[wire.Hash]bool{}, refused: map[uint16]uint64{}, late: map[wire.Hash]late{}, forks: map[wire.Hash]*fork{},
+	}
+	for _, in := range ctl.Forked() {
+		r.forks[in.ID] = &fork{in: in, agreed: in.Agreed}
 	}
 	r.exec.kind = slot.Kind
 	r.exec.init(o.FilePosition)
@@ -263,6 +267,10 @@ type Status struct {
 	Cells     int
 	Queue     int
 	Halted    error
+	// Forked are the slots whose members follow another history, as their signatures show.
+	Forked []uint16
+	// Cut is why the node serves nothing until administrators have said which history counts; nil while it serves.
+	Cut error
 }
 
 // Status returns the node's.
@@ -274,7 +282,7 @@ func (r *Replica) Status() Status {
 		Ledger: r.ctl.Ledger(), Slot: r.o.Slot, Kind: r.exec.kind, ID: r.iid,
 		Position: r.ctl.Position(), Chain: r.ctl.Chain(), Time: r.ctl.Time(), Epoch: e.Number, T: e.T,
 		Member: r.memberNow(), Running: r.running(), Executed: r.exec.position, Committed: r.exec.committed,
-		Cells: r.exec.committedTree.Len(), Queue: len(r.queue), Halted: r.halted,
+		Cells: r.exec.committedTree.Len(), Queue: len(r.queue), Halted: r.halted, Forked: r.forkedSlots(), Cut: r.cut(),
 	}
 }
 
@@ -284,10 +292,13 @@ func (r *Replica) memberNow() bool {
 	return ok && r.epochs[r.ctl.Epoch().Number] != nil
 }
 
-// running says whether requests can be served.
-func (r *Replica) running() bool {
+// present says whether this is a member with state.
+func (r *Replica) present() bool {
 	return r.halted == nil && r.memberNow() && (r.exec.kind == wire.KindVault || r.exec.ready)
 }
+
+// running says whether requests can be served.
+func (r *Replica) running() bool { return r.present() && r.cut() == nil }
 
 // Control returns the public records of membership.
 func (r *Replica) Control() wire.Control {
