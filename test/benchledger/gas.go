@@ -27,7 +27,7 @@ func (b *bench) byGas(t *bed) {
 	fmt.Printf("  plain:        %7.1f a second, %6.0f gas each, blocks %.0f %% full\n", pr, pg, fullness(plain))
 
 	lasting := b.lasting(8 * b.slow)
-	l := k.prepare(180, 2+int(lasting/b.slow)*2, 64)
+	l := k.prepare(256, 2+int(lasting/b.slow), 64) // at once more than two blocks hold; nobody has two in one block
 	watch := c.watch()
 	first := k.Nodes[1].Replica().Stats()
 	answers, begin := k.run(l, lasting)

@@ -35,7 +35,7 @@ func main() {
 	flag.StringVar(&b.fork, "fork", "cancun", "`fork` of the development chain")
 	flag.Uint64Var(&b.gas, "gas-limit", 30_000_000, "`gas` in a block of the development chain")
 	flag.DurationVar(&b.period, "period", time.Second, "time between blocks for commands a second")
-	flag.DurationVar(&b.slow, "gas-period", 6*time.Second, "time between blocks for confidential beside plain transfers; long enough that gas limits both, not the processors")
+	flag.DurationVar(&b.slow, "gas-period", 12*time.Second, "time between blocks for confidential beside plain transfers, as on Ethereum; long enough that gas limits both, not the processors")
 	only := flag.String("only", "primitives,processor,embedded,queries,rotation,restart,chain,gas", "which measurements")
 	profile := flag.String("cpuprofile", "", "`file` for a profile (go tool pprof)")
 	flag.Parse()
