@@ -39,7 +39,9 @@ func (e *enclave) product(params sgx.Params, manifest, enclave []byte) *product 
 				layers = append(layers, l)
 			}
 			list := []layerEntry{
-				{workload.Dir, impliedFolder(), nil}, {libos.Dir, impliedFolder(), nil}, {sgxFolder, impliedFolder(), nil},
+				{workload.Dir, impliedFolder(), nil},
+				{libos.Dir, impliedFolder(), nil},
+				{sgxFolder, impliedFolder(), nil},
 				fileEntry(workload.GuestPath, 0o555, e.guest), fileEntry(workload.ManifestPath, 0o444, manifest), fileEntry(workload.SigstructPath, 0o444, sigstruct),
 				fileEntry(libos.PALPath, 0o444, e.runtime.PAL()), fileEntry(sgxManifestPath, 0o444, enclave), fileEntry(sgxSignaturePath, 0o444, sigstruct),
 			}
@@ -61,7 +63,8 @@ func (e *enclave) archiveLayer(ctx context.Context, mt types.MediaType) (*addedL
 	e.files = append(e.files, f)
 	a := e.archive
 	return buildLayerIn(f, []layerEntry{
-		{workload.Dir, impliedFolder(), nil}, {sgxFolder, impliedFolder(), nil},
+		{workload.Dir, impliedFolder(), nil},
+		{sgxFolder, impliedFolder(), nil},
 		{archivePath, &inode{kind: kindFile, mode: 0o444, size: a.size}, func(w io.Writer) error { return a.write(ctx, w) }},
 	}, mt, "files and folders for enclave memory")
 }
