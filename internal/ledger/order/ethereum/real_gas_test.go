@@ -64,8 +64,8 @@ func TestRealGas(t *testing.T) {
 			var line []string
 			for _, size := range []int{1, 256, 1024, 2048, 4096, 8192, 16384, 32768, 65536} {
 				gas := submit(size)
-				line = append(line, fmt.Sprintf("%d bytes %d gas (%.1f a byte; %.1f transfers of 160 bytes for one plain)", size, gas, float64(gas)/float64(size),
-					float64(plain)*float64(size)/160/float64(gas)))
+				line = append(line, fmt.Sprintf("%d bytes %d gas (%.1f a byte; %.1f transfers of 182 bytes for one plain)", size, gas, float64(gas)/float64(size),
+					float64(plain)*float64(size)/182/float64(gas)))
 			}
 			t.Log(strings.Join(line, "\n"))
 		})
