@@ -48,7 +48,7 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong usage.`,
 	f := cmd.Flags()
 	f.StringVar(&o.prepare, "prepare", "", "write the bytes to be signed to `FILE`, and no image")
 	f.StringVar(&o.signature, "signature", "", "`FILE` with the signature, 384 bytes, big-endian as openssl writes it")
-	o.signerFlags.register(f)
+	o.signerFlags.register(f, "", "that of the present signature")
 	o.registryFlags.register(f)
 	o.flag(cmd)
 	cmd.MarkFlagsMutuallyExclusive("prepare", "signature", "key", "signer-command")
@@ -74,7 +74,7 @@ func (o *resignOptions) run(cmd *cobra.Command, a []string) error {
 	}
 	signer, err := o.chosen()
 	if err != nil {
-		return err
+		return fmt.Errorf("resign: %w", err)
 	}
 	res, err := convert.Resign(cmd.Context(), convert.ResignRequest{
 		Input: a[0], Output: a[1], InputOptions: opts, OutputOptions: opts, Signer: signer, Date: date,
@@ -108,31 +108,20 @@ func (o *resignOptions) prepareFile(cmd *cobra.Command, ref string, opts image.O
 func (o *resignOptions) chosen() (sgx.Signer, error) {
 	if o.signature == "" {
 		if o.key == "" && o.signerCommand == "" {
-			return nil, usageError{errors.New("resign: say who signs: --key FILE, --signer-command COMMAND, or --signature FILE")}
-		}
-		if o.key != "" {
-			key, err := sgx.LoadKey(o.key)
-			if err != nil {
-				return nil, fmt.Errorf("resign: --key: %w", err)
-			}
-			return sgx.KeySigner{Key: key}, nil
+			return nil, usageError{errors.New("say who signs: --key FILE, --signer-command COMMAND, or --signature FILE")}
 		}
 		return o.signer(true)
 	}
 	if o.signerKey == "" {
-		return nil, usageError{errors.New("resign: --signature needs --signer-public-key FILE")}
+		return nil, usageError{errors.New("--signature needs --signer-public-key FILE")}
 	}
-	pem, err := os.ReadFile(o.signerKey)
+	pub, err := o.publicKey()
 	if err != nil {
-		return nil, fmt.Errorf("resign: --signer-public-key: %w", err)
-	}
-	pub, err := sgx.ParsePublicKey(pem)
-	if err != nil {
-		return nil, fmt.Errorf("resign: --signer-public-key %s: %w", o.signerKey, err)
+		return nil, err
 	}
 	sig, err := os.ReadFile(o.signature)
 	if err != nil {
-		return nil, fmt.Errorf("resign: --signature: %w", err)
+		return nil, fmt.Errorf("--signature: %w", err)
 	}
 	return madeSignature{pub, sig}, nil
 }

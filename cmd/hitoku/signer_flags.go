@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/rand"
+	"crypto/rsa"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -20,11 +21,12 @@ type signerFlags struct {
 	key, signerCommand, signerKey, date string
 }
 
-func (o *signerFlags) register(f *pflag.FlagSet) {
-	f.StringVar(&o.key, "key", "", "signing key `FILE` (RSA-3072, exponent 3), made on first use (default: in the user's configuration folder)")
+// register adds the flags; withoutKey and withoutDate say what happens where one is not given.
+func (o *signerFlags) register(f *pflag.FlagSet, withoutKey, withoutDate string) {
+	f.StringVar(&o.key, "key", "", "signing key `FILE` (RSA-3072, exponent 3)"+withoutKey)
 	f.StringVar(&o.signerCommand, "signer-command", "", "`COMMAND` that signs its standard input instead of --key; JSON list, or words divided by blanks")
 	f.StringVar(&o.signerKey, "signer-public-key", "", "public key `FILE` (PEM) of --signer-command")
-	f.StringVar(&o.date, "date", "", "date in the signature, `YYYY-MM-DD` (default: SOURCE_DATE_EPOCH, else 2026-01-01)")
+	f.StringVar(&o.date, "date", "", "date in the signature, `YYYY-MM-DD` (default: "+withoutDate+")")
 }
 
 func (o *signerFlags) signer(dryRun bool) (sgx.Signer, error) {
@@ -36,13 +38,9 @@ func (o *signerFlags) signer(dryRun bool) (sgx.Signer, error) {
 		if err != nil {
 			return nil, usageError{fmt.Errorf("--signer-command: %w", err)}
 		}
-		pem, err := os.ReadFile(o.signerKey)
+		pub, err := o.publicKey()
 		if err != nil {
-			return nil, fmt.Errorf("--signer-public-key: %w", err)
-		}
-		pub, err := sgx.ParsePublicKey(pem)
-		if err != nil {
-			return nil, fmt.Errorf("--signer-public-key %s: %w", o.signerKey, err)
+			return nil, err
 		}
 		return sgx.CommandSigner{Argv: argv, PubKey: pub}, nil
 	}
@@ -74,6 +72,19 @@ func (o *signerFlags) signer(dryRun bool) (sgx.Signer, error) {
 		return nil, fmt.Errorf("signing key: %w", err)
 	}
 	return sgx.KeySigner{Key: key}, nil
+}
+
+// publicKey reads --signer-public-key.
+func (o *signerFlags) publicKey() (*rsa.PublicKey, error) {
+	pem, err := os.ReadFile(o.signerKey)
+	if err != nil {
+		return nil, fmt.Errorf("--signer-public-key: %w", err)
+	}
+	pub, err := sgx.ParsePublicKey(pem)
+	if err != nil {
+		return nil, fmt.Errorf("--signer-public-key %s: %w", o.signerKey, err)
+	}
+	return pub, nil
 }
 
 // signingDate is the flag's date, else the one of SOURCE_DATE_EPOCH, else the
