@@ -107,7 +107,9 @@ func convert(ctx context.Context, q *Request, in, out image.Ref) (*Result, error
 	target := c.simulated
 	if c.TEE == workload.TEESGX {
 		s.sniff = sniffFiles
-		target = func(fs *rootfs, adds *adder, _ []entry) (*product, error) { return c.enclaved(ctx, fs, adds) }
+		target = func(fs *rootfs, adds *adder, entries []entry) (*product, error) {
+			return c.enclaved(ctx, fs, adds, entries)
+		}
 	}
 	fs, cached, err := s.scan(ctx, c.src)
 	if err != nil {

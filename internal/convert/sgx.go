@@ -33,9 +33,9 @@ type enclave struct {
 
 // enclaved is the target of SGX: the measurement is MRENCLAVE of Gramine's loader with a
 // manifest that lists the files which the program may open.
-func (c *conversion) enclaved(ctx context.Context, fs *rootfs, adds *adder) (*product, error) {
+func (c *conversion) enclaved(ctx context.Context, fs *rootfs, adds *adder, entries []entry) (*product, error) {
 	e := &enclave{conversion: c, fs: fs, adds: adds}
-	made, err := e.make(ctx)
+	made, err := e.make(ctx, entries)
 	if err != nil {
 		return nil, errors.Join(err, e.close())
 	}
@@ -59,10 +59,10 @@ func (e *enclave) tempDir() string {
 	return os.TempDir()
 }
 
-func (e *enclave) make(ctx context.Context) (*product, error) {
+func (e *enclave) make(ctx context.Context, entries []entry) (*product, error) {
 	c := e.conversion
 	var err error
-	if e.choice, err = c.choose(ctx, e.fs); err != nil {
+	if e.choice, err = c.choose(ctx, e.fs, entries); err != nil {
 		return nil, err
 	}
 	for _, n := range e.choice.notices {

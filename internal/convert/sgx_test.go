@@ -33,7 +33,7 @@ func sgxSpec() imagetest.Spec {
 			imagetest.Program("usr/bin/app-1.0", gramtest.Program("the application")), symlink("usr/bin/app", "app-1.0"),
 			imagetest.Program("usr/lib64/ld-linux-x86-64.so.2", gramtest.Library("loader of the image")),
 			imagetest.Program("usr/bin/other", gramtest.Program("not needed")),
-			file("usr/share/doc/readme", "not needed"), file("etc/passwd", "root:x:0:0::/root:/bin/sh\n"),
+			file("usr/share/doc/readme", "not needed"), symlink("usr/share/pages", "/srv"), symlink("usr/share/other", "doc"), file("etc/passwd", "root:x:0:0::/root:/bin/sh\n"),
 			folder("var"), folder("var/log"), folder("var/log/app"), file("var/log/old", "x"), folder("data"), folder("data/db"),
 			meta("dev/null", tar.TypeChar, 0o666, 0, 0),
 		}}, {Entries: entries{folder("srv"), file("srv/page", "hello"), file("srv/caf\xe9", "odd name"), file("srv/deep/data.json", "{}")}}},
@@ -98,6 +98,12 @@ func TestConvertSGX(t *testing.T) {
 		if strings.HasPrefix(p, "/usr/share") || p == "/usr/bin/other" || strings.Contains(p, "/log") || strings.HasPrefix(p, "/bin/") {
 			t.Errorf("%s is trusted and not needed", p)
 		}
+	}
+	alias := func(p string) bool {
+		return slices.ContainsFunc(m.FS.Mounts, func(x gramine.Mount) bool { return x.Path == p && x.Type == gramine.MountChroot })
+	}
+	if !alias("/usr/share/pages") || !alias("/bin") || alias("/usr/share/other") {
+		t.Errorf("%+v", m.FS.Mounts)
 	}
 	if !slices.Equal(m.Loader.Argv, []string{"/.hitoku/init", "app", "serve"}) || m.Loader.UID != 7 || m.Loader.GID != 8 || m.FS.StartDir != "/srv" {
 		t.Errorf("%q as %d:%d in %s", m.Loader.Argv, m.Loader.UID, m.Loader.GID, m.FS.StartDir)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -36,7 +37,7 @@ type choice struct {
 }
 
 // choose finds the files for an enclave by the mode that is asked for.
-func (c *conversion) choose(ctx context.Context, fs *rootfs) (*choice, error) {
+func (c *conversion) choose(ctx context.Context, fs *rootfs, entries []entry) (*choice, error) {
 	o := &c.SGX
 	env := slices.Concat(c.m.Env.Fixed, c.m.Env.Mutable)
 	q := closure.Request{
@@ -56,7 +57,7 @@ func (c *conversion) choose(ctx context.Context, fs *rootfs) (*choice, error) {
 		s = &closure.Selection{Runtimes: guessLibC(fs), Notices: []string{err.Error()}}
 	}
 	if o.Files == FilesAll {
-		return wholeChoice(fs, s, o.Exclude), nil
+		return wholeChoice(fs, entries, s, o.Exclude), nil
 	}
 	ch := &choice{runtimes: s.Runtimes, notices: s.Notices}
 	for _, p := range s.Files {
@@ -66,32 +67,50 @@ func (c *conversion) choose(ctx context.Context, fs *rootfs) (*choice, error) {
 		}
 		ch.files = append(ch.files, chosenFile{p, fs.nodes[id].ino, slices.Contains(o.Include, p)})
 	}
-	for _, p := range slices.Concat(s.Links, topLinks(fs)) {
+	for _, p := range s.Links {
 		if id, ok := fs.bare(p); ok {
 			ch.link(fs, p, fs.nodes[id].ino)
 		}
 	}
+	ch.secondNames(fs, entries)
 	ch.sort()
 	return ch, nil
 }
 
-// topLinks are links such as /lib and /bin, under which programs name files of their own.
-func topLinks(fs *rootfs) (out []string) {
-	for k, id := range fs.names {
-		if k.parent == rootNode && fs.nodes[id].ino.kind == kindSymlink {
-			out = append(out, "/"+k.name)
+// secondNames adds the links to folders that have chosen files in them, by which a program may
+// name those files.
+func (ch *choice) secondNames(fs *rootfs, entries []entry) {
+	used := map[string]bool{}
+	for i := range ch.files {
+		for d := path.Dir(ch.files[i].path); d != "/" && !used[d]; d = path.Dir(d) {
+			used[d] = true
 		}
 	}
-	slices.Sort(out)
-	return out
+	for i := range entries {
+		e := &entries[i]
+		if e.ino.kind != kindSymlink || slices.ContainsFunc(notListed, func(d string) bool { return workload.Within(e.path, d) }) {
+			continue
+		}
+		id, err := fs.lookup(e.path)
+		if err != nil || fs.nodes[id].ino.kind != kindDir {
+			continue
+		}
+		if to := fs.path(id); used[to] && !workload.Within(e.path, to) {
+			ch.links = append(ch.links, sgxplan.DirLink{Path: e.path, Target: e.ino.link})
+		}
+	}
 }
 
+// notListed are folders of which no file is listed: Gramine makes them itself, or they are the
+// conversion's.
+var notListed = []string{"/proc", "/sys", "/dev", workload.Dir}
+
 // wholeChoice is every file of the image under its own name, and under those of links to it.
-func wholeChoice(fs *rootfs, s *closure.Selection, exclude []string) *choice {
+func wholeChoice(fs *rootfs, entries []entry, s *closure.Selection, exclude []string) *choice {
 	ch := &choice{runtimes: s.Runtimes, notices: s.Notices}
-	skip := []string{"/proc", "/sys", "/dev", workload.Dir}
-	for _, e := range fs.entries() {
-		if slices.ContainsFunc(skip, func(d string) bool { return workload.Within(e.path, d) }) ||
+	for i := range entries {
+		e := &entries[i]
+		if slices.ContainsFunc(notListed, func(d string) bool { return workload.Within(e.path, d) }) ||
 			slices.ContainsFunc(exclude, func(g string) bool { return closure.Match(g, e.path) }) {
 			continue
 		}
