@@ -36,6 +36,7 @@ type proposalJSON struct {
 	Message string `json:"message"` // base64
 	Have    int    `json:"have"`
 	Need    int    `json:"need"`
+	Void    bool   `json:"void,omitempty"`
 }
 
 var errNoProposal = errors.New("the node proposes nothing that needs an approval")
@@ -91,6 +92,9 @@ func (p *proposalJSON) show(w io.Writer) {
 	for _, r := range p.Removes {
 		fmt.Fprintf(w, "removes\tslot %d\t%s\t%s\n", r.Slot, r.IID, or(removalReasons[r.Reason]))
 	}
+	if p.Void {
+		fmt.Fprintln(w, "new keys\tmost executors could not open those of the epoch in force, which its COMMIT has sealed wrongly; nothing was committed in it")
+	}
 	fmt.Fprintf(w, "approvals\t%d of %d\n", p.Have, p.Need)
 }
 
@@ -100,8 +104,8 @@ func newLedgerAdminProposalCommand() *cobra.Command {
 		Use:   "proposal --genesis FILE --node URL --key FILE",
 		Short: "Show the change of members that waits for administrators",
 		Long: `Show the change of members that a node would make and that needs administrators: the
-first members of a ledger, removals that administrators asked for, and executors that a
-vault lets back in. Each node proposes by itself; ask the one that you approve at.`,
+first members of a ledger, removals that administrators asked for, executors that a
+vault lets back in, and new keys after a member has sealed those in force wrongly. Each node proposes by itself; ask the one that you approve at.`,
 		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			r, err := o.ready(cmd)
@@ -127,7 +131,7 @@ func (r *ready) proposal(cmd *cobra.Command) (*proposalJSON, error) {
 	if err := r.caller.call(cmd.Context(), http.MethodGet, "/api/v1/proposal", nil, &p); err != nil {
 		return nil, err
 	}
-	if len(p.Adds)+len(p.Removes) == 0 {
+	if len(p.Adds)+len(p.Removes) == 0 && !p.Void {
 		return nil, errNoProposal
 	}
 	return &p, nil

@@ -86,6 +86,7 @@ type Proposal struct {
 	Message []byte          `json:"message" doc:"what each administrator signs (APPROVE, protocol, section 4)"`
 	Have    int             `json:"have" doc:"approvals so far"`
 	Need    int             `json:"need"`
+	Void    bool            `json:"void,omitempty" doc:"most executors could not open the keys of the epoch in force: there are new ones, and what stood in it alone is void"`
 }
 
 // ProposalSlot is a member that would be added.
@@ -210,7 +211,7 @@ func (s *Server) proposal(context.Context, *call, *none) (*Proposal, error) {
 }
 
 func proposalOf(p replica.Proposal) *Proposal {
-	out := Proposal{Epoch: p.Epoch, T: hexOf(p.T), Message: p.Message, Have: p.Have, Need: p.Need, Adds: []ProposalSlot{}, Removes: []ProposalLeave{}}
+	out := Proposal{Epoch: p.Epoch, T: hexOf(p.T), Message: p.Message, Have: p.Have, Need: p.Need, Void: p.Void, Adds: []ProposalSlot{}, Removes: []ProposalLeave{}}
 	for _, a := range p.Adds {
 		out.Adds = append(out.Adds, ProposalSlot{a.Slot, hexOf(a.Incarnation), a.JoinPosition, a.Released})
 	}

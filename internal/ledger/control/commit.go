@@ -77,7 +77,8 @@ func (s *State) commit(ev *Event, anchor Mark) error {
 	if err := checkWraps(core, c.Wraps); err != nil {
 		return skip(ev, "COMMIT: %v", err)
 	}
-	next.T, next.Position = wire.NextT(core.Previous, c.CoreBytes), ev.Position
+	next.T, next.Position, next.Sender = wire.NextT(core.Previous, c.CoreBytes), ev.Position, ev.Sender.ID
+	s.Epoch().Void = s.Stuck()
 	for _, r := range core.Removes {
 		in := s.incarnations[r.Incarnation]
 		in.RemovedAt, in.RemovedFor = ev.Position, r.Reason
@@ -130,7 +131,7 @@ func (s *State) Check(sender *Incarnation, core wire.Core, approvals []wire.Admi
 			members[m.Slot] = m
 		}
 	}
-	if now.Number == 0 {
+	if now.Number == 0 || s.Stuck() {
 		approve = true
 	}
 	for _, a := range core.Adds {

@@ -70,6 +70,10 @@ type Epoch struct {
 	Time     uint64 // t of its core
 	Members  []Member
 	Removal  bool // its COMMIT removed an incarnation
+	Sender   wire.Hash
+	// Void says that so many executors could not open its secret that nothing in it can have been committed.
+	// It is known once the next epoch has begun.
+	Void bool
 }
 
 // Executors counts the members that execute.
@@ -225,6 +229,19 @@ func (s *State) Pending() []*Incarnation {
 	}
 	slices.SortFunc(out, func(a, b *Incarnation) int { return int(a.Slot) - int(b.Slot) })
 	return out
+}
+
+// Stuck says whether the epoch in force is of no use: the executors that raised no ALARM are no quorum. Then
+// the next COMMIT needs the administrators, and makes the epoch void.
+func (s *State) Stuck() bool {
+	e := s.Epoch()
+	able := 0
+	for _, m := range e.Members {
+		if m.Kind == wire.KindExecutor && s.incarnations[m.Incarnation].Alarm == 0 {
+			able++
+		}
+	}
+	return e.Number > 0 && able < e.Quorum()
 }
 
 // Forked returns the incarnations that have signed another history and that nobody has replaced or removed for it.

@@ -33,13 +33,11 @@ func (h *History) commit(r wire.ControlRecord, rec wire.Record, sender *Join) er
 	if _, ok := change.members[sender.Body.Slot]; now.Number == 0 && (!ok || change.members[sender.Body.Slot].Incarnation != rec.Header.Incarnation) {
 		return fmt.Errorf("COMMIT: the first one does not add its sender")
 	}
-	if change.approve {
+	if change.approve || len(c.Approvals) > 0 { // they are needed too where ALARMs, which are no control records, say so
 		message := wire.ApproveMessage(h.ledger, core.Previous, core.Epoch, core.Adds, core.Removes)
 		if err := wire.VerifyAdmins(policy, message, c.Approvals); err != nil {
 			return fmt.Errorf("COMMIT: approval: %w", err)
 		}
-	} else if len(c.Approvals) != 0 {
-		return fmt.Errorf("COMMIT: %d approvals where none is needed", len(c.Approvals))
 	}
 	next := Epoch{Number: core.Epoch, T: wire.NextT(core.Previous, c.CoreBytes), Position: r.Position, Time: core.Time}
 	if len(core.Keys) != len(change.members) || len(core.Keys) == 0 {

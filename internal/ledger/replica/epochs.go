@@ -153,7 +153,7 @@ type commitState struct {
 func (r *Replica) commit(core wire.Core, approvals []wire.AdminSignature) error {
 	now := r.ctl.Epoch()
 	var init [32]byte
-	if now.Number > 0 {
+	if now.Number > 0 && !r.ctl.Stuck() { // of an epoch that most could not open, none is taken
 		e := r.epochs[now.Number]
 		if e == nil || !e.HasInit() {
 			return errors.New("the epoch's secret is not there")
@@ -213,10 +213,14 @@ func (r *Replica) releasable(x uint64) []keys.Epoch {
 	var out []keys.Epoch
 	for n := x; n <= now; n++ {
 		e := r.epochs[n]
-		if e == nil || !e.HasLog() {
+		switch {
+		case r.void(n):
+			out = append(out, keys.Epoch{Number: n}) // most have no key of it, and nobody needs one
+		case e == nil || !e.HasLog():
 			return nil
+		default:
+			out = append(out, e.Epoch)
 		}
-		out = append(out, e.Epoch)
 	}
 	return out
 }

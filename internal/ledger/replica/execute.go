@@ -53,6 +53,7 @@ func (b *block) bytes() int {
 type executor struct {
 	kind          uint8
 	ready         bool // has state up to position
+	stalled       bool // has state up to the COMMIT of an epoch that did not open, whose record is the first of backlog
 	position      uint64
 	committed     uint64
 	tree          *state.Tree
@@ -134,16 +135,25 @@ func (r *Replica) execute(ev *control.Event) error {
 	if x.kind != wire.KindExecutor {
 		return nil
 	}
+	if ev.Commit != nil {
+		if err := r.unstall(ev); err != nil {
+			return err
+		}
+	}
 	if !x.ready {
 		e := r.ctl.Epoch()
 		if ev.Commit != nil && e.Number == 1 && r.epochs[1] != nil {
 			x.ready, x.position = true, ev.Position-1 // the first members start from nothing
 		} else {
+			if ev.Commit != nil && e.Number == 1 && r.alarm == 1 {
+				x.stalled = true // so they do, once there are keys
+			}
 			if ev.Position <= x.backlogFrom {
 				return nil
 			}
 			if n := x.backlogBytes + size(ev); len(x.backlog) >= r.o.Limits.Backlog || n > r.o.Limits.BacklogBytes {
 				x.keep(nil, ev.Position) // a state of this position or a later one is needed
+				x.stalled = false
 			} else {
 				x.backlog, x.backlogBytes = append(x.backlog, ev), n
 			}
@@ -156,7 +166,7 @@ func (r *Replica) execute(ev *control.Event) error {
 // lose gives the executed state up at a record that cannot be opened here. What comes after it is
 // kept, and the state at it or later must come from others.
 func (x *executor) lose(ev *control.Event) {
-	x.ready = false
+	x.ready, x.stalled = false, false
 	x.keep(nil, ev.Position)
 }
 
@@ -175,12 +185,16 @@ func size(ev *control.Event) int { return len(ev.Record.Body) }
 func (r *Replica) run(ev *control.Event) error {
 	x := &r.exec
 	now := r.ctl.EpochAt(ev.Position)
-	k := r.epochs[now.Number]
+	k := r.epochs[r.useful(now).Number]
+	if k == nil && ev.Commit != nil && r.alarm == now.Number && now.Number == r.ctl.Epoch().Number {
+		x.stall(ev)
+		return nil
+	}
 	if k == nil { // removed, or an ALARM was raised, or own files that end before an epoch of others
 		x.lose(ev)
 		return nil
 	}
-	if h := ev.Record.Header; ev.Data != nil && (r.epochs[h.Epoch] == nil || !r.epochs[h.Epoch].HasLog()) && h.Epoch < r.firstEpoch().Number {
+	if h := ev.Record.Header; ev.Data != nil && !r.void(h.Epoch) && (r.epochs[h.Epoch] == nil || !r.epochs[h.Epoch].HasLog()) && h.Epoch < r.firstEpoch().Number {
 		x.lose(ev) // sealed in the epoch before the own first one, and effective within the window
 		return nil
 	}
@@ -230,6 +244,9 @@ func (r *Replica) run(ev *control.Event) error {
 func (r *Replica) batch(ev *control.Event, now *epochKeys, b *block) (*state.Tree, error) {
 	x := &r.exec
 	h := ev.Record.Header
+	if r.void(h.Epoch) { // most have no key for it
+		return x.tree, nil
+	}
 	k := r.epochs[h.Epoch]
 	if k == nil || !k.HasLog() {
 		return nil, fmt.Errorf("position %d: the key of epoch %d is not there", ev.Position, h.Epoch)

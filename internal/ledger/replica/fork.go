@@ -144,7 +144,7 @@ func (r *Replica) fromBefore(b *block) bool {
 
 // vow signs the own checkpoint of a block, where this is a member of its epoch and no fork keeps it from that.
 func (r *Replica) vow(b *block) {
-	if _, ok := r.ctl.EpochAt(b.check.Position).Member(r.iid); ok && r.cut() == nil {
+	if r.executorAt(b.check.Position, r.iid) && r.cut() == nil {
 		b.signatures[r.iid] = [64]byte(ed25519.Sign(r.id.Key, wire.CheckpointMessage(r.ctl.Ledger(), r.iid, b.check)))
 	}
 }

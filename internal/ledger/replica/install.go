@@ -89,6 +89,9 @@ func (r *Replica) Install(s Snapshot) error {
 	if k == nil {
 		return fmt.Errorf("snapshot of position %d is of epoch %d, before this node joined", c.Position, e.Number)
 	}
+	if e.Void {
+		return fmt.Errorf("snapshot of position %d is of epoch %d, which is void", c.Position, e.Number)
+	}
 	if e.T != c.Epoch {
 		return errors.New("snapshot: its checkpoint names another membership")
 	}
@@ -162,6 +165,9 @@ func (r *Replica) Restore(s Saved) error {
 	}
 	if s.Position > r.ctl.Position() {
 		return r.halt(fmt.Errorf("the log ends at position %d; this node has saved state of position %d: the log was rolled back", r.ctl.Position(), s.Position))
+	}
+	if e := r.ctl.EpochAt(s.Position); e.Void {
+		return fmt.Errorf("saved state of position %d is of epoch %d, which is void: %w", s.Position, e.Number, ErrTooOld)
 	}
 	epochs := s.Epochs
 	if x.released != nil {

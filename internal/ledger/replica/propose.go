@@ -28,6 +28,8 @@ type Proposal struct {
 	Message []byte
 	Have    int
 	Need    int
+	// Void says that most executors could not open the epoch in force.
+	Void bool
 }
 
 // core builds the COMMIT that the log's present state calls for; needed says whether any is,
@@ -37,7 +39,8 @@ func (r *Replica) core() (core wire.Core, needed, approve bool) {
 	position := r.ctl.Position() + 1
 	policy := r.ctl.Policy(position)
 	core = wire.Core{Epoch: now.Number + 1, Previous: now.T, PolicyVersion: policy.Version, Time: max(r.ctl.Time(), now.Time)}
-	approve = now.Number == 0
+	stuck := r.ctl.Stuck()
+	approve = now.Number == 0 || stuck
 	adds := map[uint16]bool{}
 	for _, in := range r.ctl.Pending() {
 		if err := r.ctl.Addable(in, policy, core.Time); err != nil {
@@ -76,7 +79,7 @@ func (r *Replica) core() (core wire.Core, needed, approve bool) {
 	slices.SortFunc(core.Keys, func(a, b wire.MemberKey) int { return int(a.Slot) - int(b.Slot) })
 	rotation := r.ctl.Genesis().Rotation
 	due := now.Number > 0 && rotation > 0 && r.ctl.Time() >= now.Time+rotation
-	return core, len(core.Adds)+len(core.Removes) > 0 || due || r.rotateNow, approve
+	return core, len(core.Adds)+len(core.Removes) > 0 || due || stuck || r.rotateNow, approve
 }
 
 // removal says whether and why a member goes. A member is never removed alone for the age of
@@ -89,10 +92,14 @@ func (r *Replica) removal(in *control.Incarnation, replaced bool, t uint64, poli
 	if in.ID == r.iid || r.forks[in.ID] != nil {
 		reasons = nil
 	}
-	if r.proposalRemoves[in.Slot] {
+	stuck := r.ctl.Stuck()
+	if r.proposalRemoves[in.Slot] || stuck && in.ID == r.ctl.Epoch().Sender && in.ID != r.iid { // who has sealed what does not open
 		return wire.Remove{Slot: in.Slot, Incarnation: in.ID, Reason: wire.RemoveByAdmins}, true
 	}
 	for _, reason := range reasons {
+		if stuck && reason == wire.RemoveAlarm {
+			continue // most have raised one
+		}
 		if ok, position := r.ctl.Reason(in, reason, t, policy); ok && (reason != wire.RemoveExpired || r.overdue(in)) {
 			return wire.Remove{Slot: in.Slot, Incarnation: in.ID, Reason: reason, Position: position}, true
 		}
@@ -123,10 +130,10 @@ func (r *Replica) propose() {
 		return
 	}
 	now := r.ctl.Epoch()
-	if now.Number > 0 && !r.memberNow() {
+	if now.Number > 0 && !r.memberNow() && !r.stranded() {
 		return
 	}
-	if now.Number > 0 && r.exec.kind == wire.KindExecutor && !r.exec.ready {
+	if now.Number > 0 && r.exec.kind == wire.KindExecutor && !r.exec.ready && !r.stranded() {
 		return // it could release nothing to those who come back: that is for who has the keys since
 	}
 	core, needed, approve := r.core()
@@ -200,7 +207,7 @@ func (r *Replica) Rotate() (uint64, error) {
 func (r *Replica) Remove(slot uint16) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.present() { // also one that waits for administrators to say which history counts
+	if !r.present() && !r.stranded() { // also one that waits for administrators to say which history counts
 		return r.notRunning()
 	}
 	if _, ok := r.ctl.Epoch().InSlot(slot); !ok {
@@ -233,7 +240,7 @@ func (r *Replica) Proposal() (Proposal, bool) {
 	}
 	policy := r.ctl.Policy(r.ctl.Position() + 1)
 	p := Proposal{
-		Epoch: core.Epoch, T: core.Previous, Adds: core.Adds, Removes: core.Removes, Need: int(policy.Threshold),
+		Epoch: core.Epoch, T: core.Previous, Adds: core.Adds, Removes: core.Removes, Need: int(policy.Threshold), Void: r.ctl.Stuck(),
 		Message: wire.ApproveMessage(r.ctl.Ledger(), core.Previous, core.Epoch, core.Adds, core.Removes),
 	}
 	if slices.Equal(p.Message, r.proposal.message) {

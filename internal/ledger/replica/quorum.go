@@ -116,8 +116,9 @@ func (r *Replica) witness(from wire.Hash, c wire.SignedCheckpoint) error {
 // force where the position is not followed yet. What others sign is no checkpoint: anybody with a
 // slot operator's key is a pending incarnation, and must not be able to make this node halt.
 func (r *Replica) executorAt(p uint64, id wire.Hash) bool {
-	m, ok := r.ctl.EpochAt(p).Member(id)
-	return ok && m.Kind == wire.KindExecutor
+	e := r.ctl.EpochAt(p)
+	m, ok := e.Member(id)
+	return ok && m.Kind == wire.KindExecutor && !e.Void
 }
 
 // tidy drops the checkpoints of positions that turned out to be none.
