@@ -14,6 +14,8 @@ declare -A why=(
 	[postgresql]="the store's statements run on it too"
 	[tzdata]="a tree of files that were not written just now"
 	[openssl]="signs as an external command would"
+	[softhsm2]="a token that holds a signing key"
+	[opensc]="signs with a key in a token (pkcs11-tool)"
 	[nodejs]="runs the compiler of the contracts, and the client of the ledger in another language"
 	[npm]="fetches the compiler of the contracts"
 	[swtpm]="a TPM of other people's making: quotes and credential activation are tested on it"
@@ -22,6 +24,7 @@ declare -A probe=(
 	[docker.io]=dockerd [debootstrap]=debootstrap [iptables]=iptables [iproute2]=ip [gcc]=gcc [curl]=curl
 	[docker-registry]=docker-registry [libc6-dev]=/usr/include/stdlib.h [postgresql]=/usr/share/doc/postgresql
 	[nodejs]=node [npm]=npm [swtpm]=swtpm [tzdata]=/usr/share/zoneinfo [openssl]=openssl
+	[softhsm2]=softhsm2-util [opensc]=pkcs11-tool
 )
 
 missing=()

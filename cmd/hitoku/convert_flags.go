@@ -240,7 +240,7 @@ func (o *conversionFlags) signing(cmd *cobra.Command, base *convert.File) (conve
 	if s.Date, err = signingDate(o.date, os.Getenv("SOURCE_DATE_EPOCH")); err != nil {
 		return s, usageError{err}
 	}
-	s.Signer, err = o.signer(base.NoPush)
+	s.Signer, err = o.signer(cmd, base.NoPush)
 	return s, err
 }
 

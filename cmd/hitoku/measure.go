@@ -62,7 +62,7 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong usage.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.libpal, "libpal", "", "Gramine's libpal.so for SGX, a `FILE` (required)")
-	f.StringVar(&o.signKey, "sign-key", "", "sign with the key in `FILE` (PEM, RSA-3072, exponent 3)")
+	f.StringVar(&o.signKey, "sign-key", "", "sign with the key "+keyNames)
 	f.StringVar(&o.date, "date", "", "date in the signature, `YYYY-MM-DD`; 0000-00-00 is none (default: SOURCE_DATE_EPOCH, else 2026-01-01)")
 	f.StringVar(&o.out, "out", "", "write the SIGSTRUCT, 1808 bytes, to `FILE`")
 	o.flag(cmd)
@@ -125,23 +125,16 @@ func (o *measureManifestOptions) sign(cmd *cobra.Command, res *measuredEnclave, 
 		}
 		p.Date = date
 	}
-	pem, err := readLimited(o.signKey, 64<<10)
-	if err != nil {
-		return fmt.Errorf("measure sgx-manifest: --sign-key: %w", err)
-	}
-	if info, err := os.Stat(o.signKey); err == nil && info.Mode().Perm()&0o007 != 0 {
-		res.Notices = append(res.Notices, fmt.Sprintf("signing key %s: mode %04o lets everybody read it", o.signKey, info.Mode().Perm()))
-	}
-	key, err := sgx.ParseKey(pem)
-	if err != nil {
-		return fmt.Errorf("measure sgx-manifest: --sign-key %s: %w", o.signKey, err)
-	}
-	s, err := sgx.Sign(cmd.Context(), p, sgx.KeySigner{Key: key})
+	signer, err := o.signer(cmd, res)
 	if err != nil {
 		return fmt.Errorf("measure sgx-manifest: %w", err)
 	}
-	signer := s.MRSigner()
-	res.MRSIGNER, res.Date = hex.EncodeToString(signer[:]), dateText(s.Date)
+	s, err := sgx.Sign(cmd.Context(), p, signer)
+	if err != nil {
+		return fmt.Errorf("measure sgx-manifest: %w", err)
+	}
+	author := s.MRSigner()
+	res.MRSIGNER, res.Date = hex.EncodeToString(author[:]), dateText(s.Date)
 	if o.out == "" {
 		return nil
 	}
@@ -150,6 +143,24 @@ func (o *measureManifestOptions) sign(cmd *cobra.Command, res *measuredEnclave, 
 	}
 	res.Out = o.out
 	return nil
+}
+
+func (o *measureManifestOptions) signer(cmd *cobra.Command, res *measuredEnclave) (sgx.Signer, error) {
+	if isToken(o.signKey) {
+		return tokenSigner(cmd.Context(), "--sign-key", o.signKey, nil, cmd.ErrOrStderr())
+	}
+	pem, err := readLimited(o.signKey, 64<<10)
+	if err != nil {
+		return nil, fmt.Errorf("--sign-key: %w", err)
+	}
+	if info, err := os.Stat(o.signKey); err == nil && info.Mode().Perm()&0o007 != 0 {
+		res.Notices = append(res.Notices, fmt.Sprintf("signing key %s: mode %04o lets everybody read it", o.signKey, info.Mode().Perm()))
+	}
+	key, err := sgx.ParseKey(pem)
+	if err != nil {
+		return nil, fmt.Errorf("--sign-key %s: %w", o.signKey, err)
+	}
+	return sgx.KeySigner{Key: key}, nil
 }
 
 func printMeasured(w io.Writer, m *measuredEnclave) {

@@ -31,7 +31,8 @@ func newResignCommand() *cobra.Command {
 it again: the measurement, the product id, the version and the application's layers
 stay.
 
-The key is a file (--key) or a command (--signer-command). Where the key is on another
+The key is a file or lies in an HSM (--key FILE or PKCS #11 URI), or a command signs
+(--signer-command). Where the key is on another
 machine, sign in two steps: --prepare writes the 256 bytes that are to be signed
 (RSASSA-PKCS1-v1_5 with SHA-256, RSA-3072, exponent 3), and --signature puts the 384
 bytes of the signature into the image, checked against --signer-public-key. The date
@@ -72,7 +73,7 @@ func (o *resignOptions) run(cmd *cobra.Command, a []string) error {
 	if o.prepare != "" {
 		return o.prepareFile(cmd, a[0], opts, date)
 	}
-	signer, err := o.chosen()
+	signer, err := o.chosen(cmd)
 	if err != nil {
 		return fmt.Errorf("resign: %w", err)
 	}
@@ -105,12 +106,12 @@ func (o *resignOptions) prepareFile(cmd *cobra.Command, ref string, opts image.O
 }
 
 // chosen is the signer of the flags; unlike a conversion it makes no key.
-func (o *resignOptions) chosen() (sgx.Signer, error) {
+func (o *resignOptions) chosen(cmd *cobra.Command) (sgx.Signer, error) {
 	if o.signature == "" {
 		if o.key == "" && o.signerCommand == "" {
-			return nil, usageError{errors.New("say who signs: --key FILE, --signer-command COMMAND, or --signature FILE")}
+			return nil, usageError{errors.New("say who signs: --key FILE or pkcs11:URI, --signer-command COMMAND, or --signature FILE")}
 		}
-		return o.signer(true)
+		return o.signer(cmd, true)
 	}
 	if o.signerKey == "" {
 		return nil, usageError{errors.New("--signature needs --signer-public-key FILE")}

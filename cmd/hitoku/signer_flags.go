@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"hitoku.dev/measure/sgx"
@@ -23,13 +24,15 @@ type signerFlags struct {
 
 // register adds the flags; withoutKey and withoutDate say what happens where one is not given.
 func (o *signerFlags) register(f *pflag.FlagSet, withoutKey, withoutDate string) {
-	f.StringVar(&o.key, "key", "", "signing key `FILE` (RSA-3072, exponent 3)"+withoutKey)
+	f.StringVar(&o.key, "key", "", "signing key "+keyNames+withoutKey)
 	f.StringVar(&o.signerCommand, "signer-command", "", "`COMMAND` that signs its standard input instead of --key; JSON list, or words divided by blanks")
-	f.StringVar(&o.signerKey, "signer-public-key", "", "public key `FILE` (PEM) of --signer-command")
+	f.StringVar(&o.signerKey, "signer-public-key", "", "public key `FILE` (PEM) of --signer-command, or of a token that has none for its key")
 	f.StringVar(&o.date, "date", "", "date in the signature, `YYYY-MM-DD` (default: "+withoutDate+")")
 }
 
-func (o *signerFlags) signer(dryRun bool) (sgx.Signer, error) {
+// signer finds who signs. A dry run makes no key: without --key and without the default file
+// there is no signer.
+func (o *signerFlags) signer(cmd *cobra.Command, dryRun bool) (sgx.Signer, error) {
 	if o.signerCommand != "" {
 		if o.signerKey == "" || o.key != "" {
 			return nil, usageError{errors.New("--signer-command needs --signer-public-key FILE and excludes --key")}
@@ -43,6 +46,16 @@ func (o *signerFlags) signer(dryRun bool) (sgx.Signer, error) {
 			return nil, err
 		}
 		return sgx.CommandSigner{Argv: argv, PubKey: pub}, nil
+	}
+	if isToken(o.key) {
+		var pub *rsa.PublicKey
+		if o.signerKey != "" {
+			var err error
+			if pub, err = o.publicKey(); err != nil {
+				return nil, err
+			}
+		}
+		return tokenSigner(cmd.Context(), "--key", o.key, pub, cmd.ErrOrStderr())
 	}
 	path := o.key
 	if path == "" {

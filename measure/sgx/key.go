@@ -55,7 +55,7 @@ func (c CommandSigner) SignPKCS1v15SHA256(ctx context.Context, message []byte) (
 		return nil, errors.New("signing command: nothing to run")
 	}
 	cmd := exec.CommandContext(ctx, c.Argv[0], c.Argv[1:]...)
-	var out, errOut limitedBuffer
+	var out, errOut LimitedBuffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(message), &out, &errOut
 	if err := cmd.Run(); err != nil {
 		return nil, fmt.Errorf("signing command %q: %w: %s", c.Argv[0], err, bytes.TrimSpace(errOut.b))
@@ -66,11 +66,22 @@ func (c CommandSigner) SignPKCS1v15SHA256(ctx context.Context, message []byte) (
 	return out.b, nil
 }
 
-// limitedBuffer keeps the first 4096 bytes and counts no others.
-type limitedBuffer struct{ b []byte }
+// LimitedBuffer takes what a signing program writes: it keeps the first bytes and drops all others.
+type LimitedBuffer struct {
+	Limit int // bytes that are kept; 0 means 4096
+	b     []byte
+}
 
-func (l *limitedBuffer) Write(p []byte) (int, error) {
-	l.b = append(l.b, p[:min(len(p), 4096-len(l.b))]...)
+// Bytes returns what was kept.
+func (l *LimitedBuffer) Bytes() []byte { return l.b }
+
+// Write never fails.
+func (l *LimitedBuffer) Write(p []byte) (int, error) {
+	limit := l.Limit
+	if limit == 0 {
+		limit = 4096
+	}
+	l.b = append(l.b, p[:min(len(p), limit-len(l.b))]...)
 	return len(p), nil
 }
 
@@ -156,7 +167,12 @@ func ParsePublicKey(data []byte) (*rsa.PublicKey, error) {
 	if block == nil {
 		return nil, errors.New("enclave signing public key: no PEM block in it")
 	}
-	key, err := x509.ParsePKIXPublicKey(block.Bytes)
+	return ParsePublicKeyDER(block.Bytes)
+}
+
+// ParsePublicKeyDER reads a public key in DER (SubjectPublicKeyInfo, RFC 5280).
+func ParsePublicKeyDER(der []byte) (*rsa.PublicKey, error) {
+	key, err := x509.ParsePKIXPublicKey(der)
 	if err != nil {
 		return nil, fmt.Errorf("enclave signing public key: %w", err)
 	}
