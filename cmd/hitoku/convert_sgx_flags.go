@@ -46,7 +46,7 @@ func (o *sgxFlags) register(f *pflag.FlagSet) {
 	f.StringVar(&o.stackSize, "stack-size", "", "`SIZE` of the first thread's stack (default 2M, Java 8M)")
 	f.StringVar(&o.brkSize, "brk-size", "", "`SIZE` of the heap that brk makes (default 256M)")
 	f.IntVar(&o.fdLimit, "fd-limit", 0, "`NUMBER` of open files (default 65536)")
-	f.BoolVar(&o.exinfo, "exinfo", false, "tell the enclave of memory faults (default: for Java, Node.js and Go)")
+	f.BoolVar(&o.exinfo, "exinfo", false, "tell the enclave of memory faults (default: for Java, Node.js and static programs)")
 	f.BoolVar(&o.noExinfo, "no-exinfo", false, "do not tell the enclave of memory faults")
 	f.BoolVar(&o.preheat, "preheat", false, "touch all memory at the start")
 	f.BoolVar(&o.noSubprocesses, "no-subprocesses", false, "let the program start no other")

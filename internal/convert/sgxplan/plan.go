@@ -164,8 +164,8 @@ func (p *planner) attributes(m *gramine.Manifest) {
 	if o.Preheat && o.EDMM {
 		p.refuse("sgx.preheat_enclave", "with EDMM", "there is nothing to touch before the start", "give one of --preheat and --edmm")
 	}
-	_, catches := p.runtime("java", "node", "go", "dotnet", "wasm")
-	s.UseExinfo = catches
+	// A static program is as likely as not of Go, which turns a bad pointer into an error of its own.
+	_, s.UseExinfo = p.runtime("java", "node", "go", "dotnet", "wasm", "static")
 	if o.UseExinfo != nil {
 		s.UseExinfo = *o.UseExinfo
 	}
