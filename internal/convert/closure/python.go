@@ -42,10 +42,8 @@ func (s *selector) startPython(called, at string, args []string) {
 			return
 		}
 		if a == "-c" && i+1 < len(args) {
-			r := newPythonReader(true)
-			_ = r.write([]byte(args[i+1] + "\n"))
 			py.add(work)
-			s.pythonFacts("", r.facts())
+			s.pythonFacts("", pythonFactsOf(args[i+1]))
 			return
 		}
 		if a == "-W" || a == "-X" {
@@ -176,9 +174,7 @@ func (s *selector) pythonStart() {
 			for line := range strings.SplitSeq(s.content(p), "\n") {
 				line = strings.TrimSpace(line)
 				if strings.HasPrefix(line, "import ") {
-					r := newPythonReader(false)
-					_ = r.write([]byte(strings.ReplaceAll(line, ";", "\n") + "\n"))
-					defer s.pythonFacts("", r.facts())
+					defer s.pythonFacts("", pythonFactsOf(strings.ReplaceAll(line, ";", "\n")))
 				} else if q := under(at, line); line != "" && line[0] != '#' && s.isDir(q) {
 					found = append(found, q)
 				}

@@ -27,6 +27,8 @@ type Request struct {
 	Include []string // paths, folders and globs, added with what they need
 	Exclude []string // paths, folders and globs, left out at the end
 	Trace   []string // paths that a run opened
+	// Folder is how many files of an application's own folder are taken; 0 is MaxFolder.
+	Folder int
 }
 
 // Selection is what a program needs of an image.
@@ -62,6 +64,9 @@ type selector struct {
 func Select(ctx context.Context, t Tree, q Request) (*Selection, error) {
 	if q.WorkDir == "" {
 		q.WorkDir = "/"
+	}
+	if q.Folder == 0 {
+		q.Folder = MaxFolder
 	}
 	s := &selector{
 		resolver: newResolver(t), ctx: ctx, q: q, env: map[string]string{}, why: map[string]string{},
@@ -273,7 +278,7 @@ func (s *selector) ownFolder(dir, why string) {
 		return
 	}
 	s.owned[at] = true
-	s.folderFiles(at, why+" "+at, MaxFolder, func(p string, dir bool) bool {
+	s.folderFiles(at, why+" "+at, s.q.Folder, func(p string, dir bool) bool {
 		switch base(p) {
 		case "node_modules", ".git", ".cache", ".npm", "__pycache__", ".venv", "venv", ".hitoku":
 			return dir

@@ -4,33 +4,37 @@ import (
 	"bytes"
 	"encoding/binary"
 	"slices"
-	"strings"
 )
 
 const (
-	elfHead    = 1 << 20  // bytes of the first segment that are kept: it has the names of libraries
+	elfHeaders = 64 << 10 // bytes at the beginning in which program headers and loader's name stand
+	elfFirst   = 4 << 20  // bytes of the first segment that are kept: it has the names of libraries
 	elfDynamic = 64 << 10 // bytes of the dynamic section
-	elfStrings = 1024     // strings kept of one file
-	elfString  = 512      // bytes of one
+	elfBefore  = 256 << 10
+	elfScan    = 2 << 20 // bytes of read-only data in which strings are looked for
+	elfStrings = 1024    // strings kept of one file
+	elfString  = 512     // bytes of one
 )
 
 // elfReader reads an ELF file of 64 bits: program headers, dynamic section, the strings
-// that the section points to, and strings that are names of libraries or paths.
+// that the section points to, and strings in read-only data that are names of libraries or
+// paths. Where these stand is known from the headers: it touches nothing else.
 type elfReader struct {
 	at    uint64
-	head  []byte
+	head  []byte // until the headers are read
 	segs  []elfSegment
 	ready bool // program headers were read
+	named bool // the dynamic section was read, and tells where names are
 	bad   bool
 
 	machine uint16
 	interp  string
 	dyn     elfSegment
-	dynamic []byte
+	kept    []*span
+	scans   []*scan
 
 	strings map[uint64]string // by file offset
 	size    int
-	carry   []byte // end of what came last: a string may go on
 }
 
 type elfSegment struct {
@@ -38,30 +42,80 @@ type elfSegment struct {
 	offset, address, length uint64
 }
 
+// end is the offset after a segment; one that passes the largest number ends there.
+func (s *elfSegment) end() uint64 {
+	if s.offset+s.length < s.offset {
+		return 1<<64 - 1
+	}
+	return s.offset + s.length
+}
+
+// span is a range of the file that is kept as it streams by.
+type span struct {
+	from, to uint64
+	buf      []byte
+}
+
+// part cuts from the bytes p at an offset those between from and to.
+func part(begin uint64, p []byte, from, to uint64) (uint64, []byte) {
+	end := begin + uint64(len(p))
+	if from = max(from, begin); from >= min(to, end) {
+		return 0, nil
+	}
+	return from, p[from-begin : min(to, end)-begin]
+}
+
+func (s *span) take(begin uint64, p []byte) {
+	at, p := part(begin, p, s.from, s.to)
+	if len(p) == 0 || at != s.from+uint64(len(s.buf)) {
+		return
+	}
+	if s.buf == nil && uint64(len(p)) < s.to-s.from {
+		// At most what has come already is made room for: a length may be a lie.
+		s.buf = make([]byte, 0, min(s.to-s.from, max(64<<10, 2*uint64(len(p)))))
+	}
+	s.buf = append(s.buf, p...)
+}
+
+// text is the string at an offset of the file, if all of it was kept.
+func (s *span) text(at uint64) (string, bool) {
+	if at < s.from || at-s.from >= uint64(len(s.buf)) {
+		return "", false
+	}
+	b := s.buf[at-s.from:]
+	if n := bytes.IndexByte(b[:min(len(b), maxPath)], 0); n >= 0 {
+		return string(b[:n]), true
+	}
+	return "", false
+}
+
+// scan is a range in which strings are looked for.
+type scan struct {
+	from, to uint64
+	carry    []byte // end of what came last: a string may go on
+}
+
 func newELFReader() *elfReader { return &elfReader{strings: map[uint64]string{}} }
 
 func (e *elfReader) write(p []byte) bool {
 	begin := e.at
 	e.at += uint64(len(p))
-	if uint64(len(e.head)) == begin && len(e.head) < elfHead {
-		e.head = append(e.head, p[:min(len(p), elfHead-len(e.head))]...)
-	}
 	if !e.ready {
+		had := len(e.head)
+		e.head = append(e.head, p[:min(len(p), elfHeaders-had)]...)
 		if !e.headers() {
+			e.bad = e.bad || len(e.head) == elfHeaders
 			return !e.bad
 		}
 		if e.dyn.length == 0 && e.interp == "" {
 			return false // static: it names no libraries
 		}
-		// What came before the headers were complete is looked at from head.
-		e.look(0, e.head)
-		if uint64(len(e.head)) >= e.at {
-			return true
-		}
-		begin, p = uint64(len(e.head)), p[uint64(len(e.head))-begin:]
+		e.choose()
+		e.look(0, e.head[:had])
 	}
 	e.look(begin, p)
-	return true
+	return slices.ContainsFunc(e.kept, func(s *span) bool { return s.to > e.at }) ||
+		slices.ContainsFunc(e.scans, func(s *scan) bool { return s.to > e.at })
 }
 
 // headers reads the file and program headers as soon as they are there.
@@ -77,13 +131,14 @@ func (e *elfReader) headers() bool {
 	le := binary.LittleEndian
 	e.machine = le.Uint16(h[18:])
 	off, size, n := le.Uint64(h[32:]), uint64(le.Uint16(h[54:])), uint64(le.Uint16(h[56:]))
-	if size != 56 || n > 512 || off < 64 || off > 64<<10 {
+	if size != 56 || n > 512 || off < 64 || off > 16<<10 {
 		e.bad = true
 		return false
 	}
 	if uint64(len(h)) < off+size*n {
 		return false
 	}
+	e.segs, e.dyn = nil, elfSegment{}
 	for i := range n {
 		b := h[off+i*size:]
 		s := elfSegment{le.Uint32(b), le.Uint32(b[4:]), le.Uint64(b[8:]), le.Uint64(b[16:]), le.Uint64(b[32:])}
@@ -94,11 +149,10 @@ func (e *elfReader) headers() bool {
 			e.dyn = s
 			e.dyn.length = min(s.length, elfDynamic)
 		case 3:
-			if s.offset >= 64<<10 || s.length > maxPath {
+			if s.offset >= elfHeaders-maxPath || s.length > maxPath {
 				break
 			}
 			if uint64(len(h)) < s.offset+s.length {
-				e.segs, e.dyn = nil, elfSegment{}
 				return false // come again when it is there
 			}
 			name, _, _ := bytes.Cut(h[s.offset:s.offset+s.length], []byte{0})
@@ -109,50 +163,90 @@ func (e *elfReader) headers() bool {
 	return true
 }
 
-// look takes bytes at an offset: those of the dynamic section, and strings in segments
-// that are not only code.
+// choose tells from the headers which bytes are wanted. Linkers put the names of libraries
+// into the first segment, with the symbols; tools that change files put them before the
+// dynamic section in a new one. Strings of the program stand in the read-only segment after
+// the code, else in the only one there is, else with the code.
+func (e *elfReader) choose() {
+	dyn := &span{from: e.dyn.offset, to: e.dyn.end()}
+	e.kept = []*span{dyn}
+	var data, code []elfSegment
+	for i, s := range e.segs {
+		if i == 0 {
+			e.kept = append(e.kept, &span{from: s.offset, to: min(s.end(), s.offset+elfFirst)})
+		}
+		if i > 0 && len(e.kept) < 3 && s.offset <= dyn.from && dyn.from < s.end() && e.dyn.length > 0 {
+			e.kept = append(e.kept, &span{from: max(s.offset, dyn.from-min(dyn.from, elfBefore)), to: min(s.end(), dyn.from+elfBefore)})
+		}
+		switch s.flags & 7 {
+		case 4:
+			data = append(data, s)
+		case 5, 7:
+			code = append(code, s)
+		}
+	}
+	if len(data) > 1 && data[0].offset == 0 {
+		data = data[1:]
+	}
+	if len(data) == 0 {
+		data = code
+	}
+	for _, s := range data[:min(len(data), 2)] {
+		e.scans = append(e.scans, &scan{from: s.offset, to: min(s.end(), s.offset+elfScan)})
+	}
+}
+
+// look takes the wanted ones of the bytes at an offset.
 func (e *elfReader) look(begin uint64, p []byte) {
-	end := begin + uint64(len(p))
-	if d := e.dyn; d.length > 0 && begin < d.offset+d.length && end > d.offset {
-		from := max(begin, d.offset)
-		if uint64(len(e.dynamic)) == from-d.offset {
-			e.dynamic = append(e.dynamic, p[from-begin:min(end, d.offset+d.length)-begin]...)
-		}
+	for _, s := range e.kept {
+		s.take(begin, p)
 	}
-	for _, s := range e.segs {
-		if s.flags&1 != 0 && len(e.segs) > 2 { // code; data is elsewhere
+	if d := e.kept[0]; !e.named && uint64(len(d.buf)) == e.dyn.length && e.dyn.length > 0 {
+		// The table of names may come after the section that tells where it is.
+		e.named = true
+		t := &span{}
+		if at, ok := e.fileOffset(dynamicValue(d.buf, 5)); ok && at >= begin {
+			t.from, t.to = at, at+min(dynamicValue(d.buf, 10), elfFirst, 1<<63-min(at, 1<<63))
+			t.take(begin, p)
+		}
+		e.kept = append(e.kept, t)
+	}
+	for _, s := range e.scans {
+		at, q := part(begin, p, s.from, s.to)
+		if len(q) == 0 || len(e.strings) >= elfStrings {
 			continue
 		}
-		stop := s.offset + s.length
-		if stop < s.offset || begin >= stop || end <= s.offset {
-			continue
+		if len(s.carry) > 0 { // a string over the seam: the part before it, and some of what follows
+			e.find(at-uint64(len(s.carry)), slices.Concat(s.carry, q[:min(len(q), elfString)]))
 		}
-		from := max(begin, s.offset)
-		e.scan(from, p[from-begin:min(end, stop)-begin], from == begin)
+		e.find(at, q)
+		s.carry = append(s.carry, q[max(0, len(q)-elfString):]...)
+		s.carry = slices.Delete(s.carry, 0, max(0, len(s.carry)-elfString))
 	}
-	e.carry = append(e.carry[:0], p[max(0, len(p)-elfString):]...)
 }
 
-// scan finds strings with ".so" in them, and absolute paths.
-func (e *elfReader) scan(at uint64, p []byte, joined bool) {
-	if joined && len(e.carry) > 0 && at > 0 {
-		// A string over the seam: the part before it, and some of what follows.
-		seam := slices.Concat(e.carry, p[:min(len(p), elfString)])
-		e.find(at-uint64(len(e.carry)), seam)
+// dynamicValue is the first value of a tag in a dynamic section.
+func dynamicValue(b []byte, tag uint64) uint64 {
+	for ; len(b) >= 16; b = b[16:] {
+		switch t := binary.LittleEndian.Uint64(b); t {
+		case tag:
+			return binary.LittleEndian.Uint64(b[8:])
+		case 0:
+			return 0
+		}
 	}
-	e.find(at, p)
+	return 0
 }
 
+// find finds strings with ".so" in them, and absolute paths.
 func (e *elfReader) find(at uint64, p []byte) {
 	for i := 0; len(e.strings) < elfStrings; {
-		n := bytes.IndexByte(p[i:], '.')
-		if n < 0 || i+n+3 > len(p) {
+		n := bytes.Index(p[i:], []byte(".so"))
+		if n < 0 {
 			break
 		}
 		i += n + 1
-		if p[i] == 's' && p[i+1] == 'o' {
-			e.keep(at, p, i)
-		}
+		e.keep(at, p, i)
 	}
 	for i := 0; len(e.strings) < elfStrings; {
 		n := bytes.IndexByte(p[i:], '/')
@@ -190,114 +284,3 @@ func (e *elfReader) keep(at uint64, p []byte, i int) int {
 }
 
 func printable(b byte) bool { return b > ' ' && b < 0x7f }
-
-func (e *elfReader) facts() []fact {
-	if e.bad || !e.ready {
-		return nil
-	}
-	if e.dyn.length == 0 && e.interp == "" {
-		return []fact{{tagELF, "static"}}
-	}
-	out := []fact{{tagELF, "dynamic" + string([]byte{byte(e.machine), byte(e.machine >> 8)})}}
-	if e.interp != "" {
-		out = append(out, fact{tagInterpreter, e.interp})
-	}
-	out = append(out, e.linked()...)
-	var names, paths []string
-	for _, s := range e.strings {
-		switch {
-		case strings.HasPrefix(s, "/"):
-			if !strings.ContainsAny(s, "%*") {
-				paths = append(paths, s)
-			}
-		case strings.HasPrefix(s, "lib") && !strings.Contains(s, "/") && strings.Contains(s, ".so"):
-			names = append(names, s)
-		}
-	}
-	for t, list := range map[tag][]string{tagName: names, tagPath: paths} {
-		slices.Sort(list)
-		for _, s := range slices.Compact(list) {
-			out = append(out, fact{t, s})
-		}
-	}
-	slices.SortStableFunc(out, func(a, b fact) int { return int(a.tag) - int(b.tag) })
-	return out
-}
-
-// linked reads the dynamic section: the libraries that the loader finds at the start.
-func (e *elfReader) linked() []fact {
-	le := binary.LittleEndian
-	var table uint64
-	type item struct{ tag, value uint64 }
-	var items []item
-	for b := e.dynamic; len(b) >= 16; b = b[16:] {
-		t, v := le.Uint64(b), le.Uint64(b[8:])
-		switch t {
-		case 0:
-			b = b[:16]
-		case 5:
-			table = v
-		case 1, 15, 29: // NEEDED, RPATH, RUNPATH
-			if len(items) < elfStrings {
-				items = append(items, item{t, v})
-			}
-		}
-		if t == 0 {
-			break
-		}
-	}
-	offset, ok := e.fileOffset(table)
-	if !ok {
-		return nil
-	}
-	var out []fact
-	var rpath string
-	runpath := false
-	for _, it := range items {
-		s, ok := e.text(offset + it.value)
-		if !ok || s == "" {
-			continue
-		}
-		switch it.tag {
-		case 1:
-			out = append(out, fact{tagNeeded, s})
-		case 15:
-			rpath = s
-		case 29:
-			runpath = true
-			out = append(out, fact{tagRunPath, s})
-		}
-	}
-	if rpath != "" && !runpath {
-		out = append(out, fact{tagRunPath, rpath}, fact{tagRPath, "1"})
-	}
-	return out
-}
-
-func (e *elfReader) fileOffset(address uint64) (uint64, bool) {
-	for _, s := range e.segs {
-		if address >= s.address && address-s.address < s.length {
-			return s.offset + (address - s.address), true
-		}
-	}
-	return 0, false
-}
-
-// text is the string at a file offset: from the head, or part of a string that was kept.
-func (e *elfReader) text(at uint64) (string, bool) {
-	if at < uint64(len(e.head)) {
-		b := e.head[at:]
-		if n := bytes.IndexByte(b[:min(len(b), maxPath)], 0); n >= 0 {
-			return string(b[:n]), true
-		}
-	}
-	for back := range uint64(elfString) {
-		if s, ok := e.strings[at-back]; ok && uint64(len(s)) > back {
-			return s[back:], true
-		}
-		if back == at {
-			break
-		}
-	}
-	return "", false
-}

@@ -9,63 +9,53 @@ import (
 
 // jsReader finds the specifiers that a JavaScript source requires or imports.
 type jsReader struct {
+	source
 	script  bool
-	first   []byte
-	carry   []byte
-	seen    int
 	dynamic bool
 	data    bool
 	found   map[string]bool
 }
 
-func newScriptReader(script bool) *jsReader {
-	return &jsReader{script: script, found: map[string]bool{}}
+func newScriptReader(size int64, script bool) *jsReader {
+	return &jsReader{source: source{size: size}, script: script, found: map[string]bool{}}
 }
 
-const jsSeam = 300
+const jsReach = 300 // bytes after a word in which a specifier may stand
 
-func (r *jsReader) write(p []byte) bool {
-	if r.script && len(r.first) < 256 {
-		r.first = append(r.first, p[:min(len(p), 256-len(r.first))]...)
-	}
-	r.seen += len(p)
-	if len(r.carry) > 0 {
-		r.scan(slices.Concat(r.carry, p[:min(len(p), jsSeam)]))
-	}
-	r.scan(p)
-	if len(p) >= jsSeam {
-		r.carry = append(r.carry[:0], p[len(p)-jsSeam:]...)
-	} else {
-		r.carry = append(r.carry, p...)
-		r.carry = r.carry[max(0, len(r.carry)-jsSeam):]
-	}
-	return r.seen < maxText
-}
-
-// scan looks before each quote: require("x"), import("x"), import "x", from "x".
-func (r *jsReader) scan(p []byte) {
-	for _, word := range [...]string{"require", "import", "from", "__dirname", "import.meta.url", "bindings("} {
-		for i := 0; ; {
-			n := bytes.Index(p[i:], []byte(word))
-			if n < 0 {
-				break
-			}
-			i += n + len(word)
-			switch word {
-			case "__dirname", "import.meta.url", "bindings(":
-				r.data = true
-			default:
-				r.specifier(word, p[i:])
-			}
-			if r.data && word[0] == '_' {
-				break
-			}
+// read looks behind require("x"), import("x"), import "x", from "x".
+func (r *jsReader) read(b []byte) {
+	each(b, "require", r.specifier)
+	module := false
+	each(b, "import", func(word string, p []byte) {
+		module = true
+		if bytes.HasPrefix(p, []byte(".meta")) {
+			r.data = true
+			return
 		}
+		r.specifier(word, p)
+	})
+	if module || bytes.Contains(b, []byte("export ")) || bytes.Contains(b, []byte("export{")) {
+		each(b, "from", r.specifier)
+	}
+	if bytes.Contains(b, []byte("__dirname")) || r.found["bindings"] {
+		r.data = true
+	}
+}
+
+// each calls take with what follows each place of a word.
+func each(b []byte, word string, take func(word string, p []byte)) {
+	for {
+		n := bytes.Index(b, []byte(word))
+		if n < 0 {
+			return
+		}
+		b = b[n+len(word):]
+		take(word, b)
 	}
 }
 
 func (r *jsReader) specifier(word string, p []byte) {
-	p = bytes.TrimLeft(p[:min(len(p), jsSeam)], " \t")
+	p = bytes.TrimLeft(p[:min(len(p), jsReach)], " \t")
 	p = bytes.TrimPrefix(p, []byte(".resolve"))
 	called := len(p) > 0 && p[0] == '('
 	if called && word != "from" {
@@ -91,9 +81,10 @@ func (r *jsReader) specifier(word string, p []byte) {
 }
 
 func (r *jsReader) facts() []fact {
+	r.read(r.buf)
 	var out []fact
 	if r.script {
-		out = interpreterFact(r.first)
+		out = interpreterFact(r.buf)
 	}
 	names := make([]string, 0, len(r.found))
 	for s := range r.found {

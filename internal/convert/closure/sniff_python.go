@@ -7,132 +7,136 @@ import (
 
 const maxImports = 2000
 
-// lineReader gives a source to take line by line; a line longer than most is skipped.
-type lineReader struct {
-	rest []byte
-	seen int
-	most int
-	skip bool
+// source keeps the beginning of a text, at most maxText bytes.
+type source struct {
+	size int64
+	buf  []byte
 }
 
-func (l *lineReader) feed(p []byte, take func(line []byte)) bool {
-	l.seen += len(p)
-	for len(p) > 0 {
-		n := bytes.IndexByte(p, '\n')
-		if n < 0 {
-			if !l.skip && len(l.rest)+len(p) <= l.most {
-				l.rest = append(l.rest, p...)
-			} else {
-				l.skip, l.rest = true, l.rest[:0]
-			}
-			break
-		}
-		line := p[:n]
-		p = p[n+1:]
-		if l.skip {
-			l.skip = false
-			continue
-		}
-		if len(l.rest) > 0 {
-			line = append(l.rest, line...)
-			l.rest = l.rest[:0]
-		}
-		take(line)
+func (r *source) write(p []byte) bool {
+	if r.buf == nil && int64(len(p)) < r.size {
+		r.buf = make([]byte, 0, min(r.size, maxText))
 	}
-	return l.seen < maxText
+	r.buf = append(r.buf, p[:min(len(p), maxText-len(r.buf))]...)
+	return len(r.buf) < maxText
 }
 
 // pythonReader finds import statements. Those in comments at the line's end or in texts of
 // several lines are taken too: they can only make the selection larger.
 type pythonReader struct {
-	lineReader
+	source
 	script  bool
-	first   []byte
-	join    []byte // a statement that goes on in the next line
-	depth   bool   // inside the parentheses of from … import (
-	main    bool   // below if __name__ == "__main__"
 	dynamic bool
-	data    bool
 	found   []fact
 	known   map[fact]bool
 }
 
-func newPythonReader(script bool) *pythonReader {
-	return &pythonReader{script: script, lineReader: lineReader{most: 4096}, known: map[fact]bool{}}
+func newPythonReader(size int64, script bool) *pythonReader {
+	return &pythonReader{source: source{size: size}, script: script, known: map[fact]bool{}}
 }
 
-func (r *pythonReader) write(p []byte) bool {
-	if r.script && len(r.first) < 256 {
-		r.first = append(r.first, p[:min(len(p), 256-len(r.first))]...)
-	}
-	return r.feed(p, r.line)
+// pythonFactsOf reads a text that is no file.
+func pythonFactsOf(text string) []fact {
+	r := newPythonReader(int64(len(text)), true)
+	_ = r.write([]byte(text))
+	return r.facts()
 }
 
-func (r *pythonReader) line(line []byte) {
-	if len(r.join) > 0 {
-		r.join = append(r.join, ' ')
-		r.join = append(r.join, stripComment(line)...)
-		if ends := bytes.IndexByte(r.join, ')') >= 0; ends || !r.depth && !bytes.HasSuffix(r.join, []byte("\\")) || len(r.join) > 16<<10 {
-			r.statement(string(r.join))
-			r.join, r.depth = r.join[:0], false
-		}
-		return
-	}
-	i := 0
-	for i < len(line) && (line[i] == ' ' || line[i] == '\t') {
-		i++
-	}
-	if i == len(line) {
-		return
-	}
-	if i == 0 {
-		if r.main = bytes.HasPrefix(line, []byte("if __name__ ==")); r.main {
+const (
+	maxStatement = 16 << 10 // bytes of a statement
+	maxBack      = 4096     // bytes before an import in which the head of its block is looked for
+)
+
+// read looks at the lines that have "import" in them, and at nothing else.
+func (r *pythonReader) read(b []byte) {
+	for at := 0; at < len(b); {
+		n := bytes.Index(b[at:], []byte("import"))
+		if n < 0 {
 			return
 		}
-	}
-	if r.main && !r.script {
-		return
-	}
-	t := line[i:]
-	switch {
-	case t[0] == 'i' && bytes.HasPrefix(t, []byte("import ")), t[0] == 'f' && bytes.HasPrefix(t, []byte("from ")):
-		t = stripComment(t)
-		open := bytes.IndexByte(t, '(') >= 0 && bytes.IndexByte(t, ')') < 0
-		if open || bytes.HasSuffix(t, []byte("\\")) {
-			r.join, r.depth = append(r.join[:0], t...), open
-			return
+		hit := at + n
+		from := bytes.LastIndexByte(b[:hit], '\n') + 1
+		for from > 1 && b[from-2] == '\\' && hit-from < maxStatement { // from a \, import b in the next line
+			from = bytes.LastIndexByte(b[:from-1], '\n') + 1
 		}
-		r.statement(string(t))
-	case t[0] == '#':
-	default:
-		r.code(t)
+		end := lineEnd(b, hit)
+		i := from
+		for i < hit && (b[i] == ' ' || b[i] == '\t') {
+			i++
+		}
+		t := b[i:end]
+		switch {
+		case t[0] == '#' || i > from && !r.script && belowMain(b, from):
+		case bytes.HasPrefix(t, []byte("import ")), bytes.HasPrefix(t, []byte("from ")):
+			end = statementEnd(b, i, end)
+			r.statement(oneLine(b[i:end]))
+		default:
+			r.code(b, hit)
+			end = hit + len("import")
+		}
+		at = end
 	}
 }
 
-func stripComment(b []byte) []byte {
-	if n := bytes.IndexByte(b, '#'); n >= 0 {
-		b = b[:n]
+func lineEnd(b []byte, at int) int {
+	if n := bytes.IndexByte(b[at:], '\n'); n >= 0 {
+		return at + n
 	}
-	return bytes.TrimRight(b, " \t\r")
+	return len(b)
+}
+
+// statementEnd is the end of a statement that may go on in the next lines.
+func statementEnd(b []byte, from, end int) int {
+	for end < len(b) && end-from < maxStatement {
+		t := stripComment(b[from:end])
+		if !bytes.HasSuffix(t, []byte("\\")) && (bytes.IndexByte(t, '(') < 0 || bytes.IndexByte(b[from:end], ')') >= 0) {
+			break
+		}
+		end = lineEnd(b, end+1)
+	}
+	return end
+}
+
+// oneLine joins the lines of a statement, without their comments.
+func oneLine(b []byte) string {
+	var out []byte
+	for line := range bytes.SplitSeq(b, []byte("\n")) {
+		out = append(append(out, stripComment(line)...), ' ')
+	}
+	return string(out)
+}
+
+// belowMain says whether the line at an offset is in the block that only a started program runs.
+func belowMain(b []byte, line int) bool {
+	for stop := line - maxBack; line > max(0, stop); {
+		end := line - 1
+		line = bytes.LastIndexByte(b[:end], '\n') + 1
+		if line < end && b[line] != ' ' && b[line] != '\t' && b[line] != '#' && b[line] != '\r' {
+			return bytes.HasPrefix(b[line:end], []byte("if __name__ =="))
+		}
+	}
+	return false
 }
 
 // code looks for imports inside a line: by function, or after a colon or semicolon.
-func (r *pythonReader) code(t []byte) {
-	if n := bytes.Index(t, []byte("import")); n >= 0 {
-		s := string(t[n:])
-		switch {
-		case strings.HasPrefix(s, "import_module("), strings.HasPrefix(s, "import__("):
-			_, arg, _ := strings.Cut(s, "(")
-			r.call(arg)
-		case strings.HasPrefix(s, "import ") && n >= 2 && (t[n-2] == ':' || t[n-2] == ';'):
-			r.statement(s)
-		case strings.HasPrefix(s, "import_string("):
-			r.call(s[len("import_string("):])
-		}
+func (r *pythonReader) code(b []byte, hit int) {
+	s := string(b[hit:lineEnd(b, hit)])
+	switch {
+	case strings.HasPrefix(s, "import_module("), strings.HasPrefix(s, "import__("):
+		_, arg, _ := strings.Cut(s, "(")
+		r.call(arg)
+	case strings.HasPrefix(s, "import ") && hit >= 2 && (b[hit-2] == ':' || b[hit-2] == ';'):
+		r.statement(s)
+	case strings.HasPrefix(s, "import_string("):
+		r.call(s[len("import_string("):])
 	}
-	if bytes.Contains(t, []byte("__file__")) || bytes.Contains(t, []byte("get_data(")) || bytes.Contains(t, []byte("importlib.resources")) {
-		r.data = true
+}
+
+func stripComment(line []byte) []byte {
+	if n := bytes.IndexByte(line, '#'); n >= 0 {
+		line = line[:n]
 	}
+	return bytes.TrimRight(line, " \t\r")
 }
 
 func (r *pythonReader) call(arg string) {
@@ -147,7 +151,12 @@ func (r *pythonReader) call(arg string) {
 }
 
 func (r *pythonReader) statement(s string) {
-	s = strings.NewReplacer("(", " ", ")", " ", "\\", " ", "\t", " ").Replace(s)
+	s = strings.Map(func(c rune) rune {
+		if strings.ContainsRune("()\\\t", c) {
+			return ' '
+		}
+		return c
+	}, s)
 	if rest, ok := strings.CutPrefix(s, "import "); ok {
 		rest, _, _ = strings.Cut(rest, ";")
 		for part := range strings.SplitSeq(rest, ",") {
@@ -180,18 +189,13 @@ func (r *pythonReader) add(t tag, text string) {
 }
 
 func (r *pythonReader) facts() []fact {
-	if len(r.rest) > 0 && !r.skip {
-		r.line(r.rest)
-	}
+	r.read(r.buf)
 	out := r.found
 	if r.script {
-		out = append(interpreterFact(r.first), out...)
+		out = append(interpreterFact(r.buf), out...)
 	}
 	if r.dynamic {
 		out = append(out, fact{tagDynamic, ""})
-	}
-	if r.data {
-		out = append(out, fact{tagData, ""})
 	}
 	return out
 }

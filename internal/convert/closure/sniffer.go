@@ -25,9 +25,9 @@ type reader interface {
 
 const (
 	headSize   = 64
-	maxContent = 48 << 10 // bytes of a text that is kept whole
-	maxText    = 8 << 20  // bytes of a source that are looked at
-	maxJAR     = 1 << 20  // bytes of a JAR's beginning in which its manifest is found
+	maxContent = 48 << 10  // bytes of a text that is kept whole
+	maxText    = 1 << 20   // bytes of a source that are looked at
+	maxJAR     = 256 << 10 // bytes of a JAR's beginning in which its manifest is found
 )
 
 // dullFolders hold nothing that says something about other files.
@@ -116,9 +116,9 @@ func scriptReader(path string, head []byte, size int64) reader {
 	l := string(line)
 	switch {
 	case strings.Contains(l, "python") || strings.HasSuffix(path, ".py"):
-		return newPythonReader(true)
+		return newPythonReader(size, true)
 	case strings.Contains(l, "node") || hasEnding(path, ".js", ".mjs", ".cjs"):
-		return newScriptReader(true)
+		return newScriptReader(size, true)
 	case size <= maxContent:
 		return &textReader{script: true}
 	}
@@ -130,9 +130,9 @@ func namedReader(path string, size int64) reader {
 	b := base(path)
 	switch {
 	case hasEnding(path, ".py"):
-		return newPythonReader(false)
+		return newPythonReader(size, false)
 	case hasEnding(path, ".js", ".mjs", ".cjs"):
-		return newScriptReader(false)
+		return newScriptReader(size, false)
 	case b == "package.json":
 		return &packageReader{size: size}
 	case size > maxContent:
