@@ -15,30 +15,22 @@ func measureEnclave(ctx context.Context, manifest, libpal string) (*gramine.Meas
 	if err != nil {
 		return nil, err
 	}
-	loader, err := readLoader(libpal)
+	file, err := os.Open(libpal) // its pages are read while they are measured
 	if err != nil {
 		return nil, fmt.Errorf("--libpal: %w", err)
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("--libpal: %w", err)
+	}
+	loader, err := gramine.ReadLoader(file, info.Size())
+	if err != nil {
+		return nil, fmt.Errorf("--libpal %s: %w", libpal, err)
 	}
 	got, err := gramine.Measure(ctx, text, loader)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", manifest, err)
 	}
 	return got, nil
-}
-
-func readLoader(path string) (*gramine.LoaderFile, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, err
-	}
-	loader, err := gramine.ReadLoader(file, info.Size())
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return loader, nil
 }

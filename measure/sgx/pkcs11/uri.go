@@ -46,7 +46,7 @@ func Parse(text string) (*URI, error) {
 	rest, ok := strings.CutPrefix(text, Scheme)
 	switch {
 	case !ok:
-		return nil, errors.New("PKCS #11 URI: wanted it to begin with pkcs11:")
+		return nil, errors.New("PKCS #11 URI: wanted pkcs11: as its beginning")
 	case len(text) > MaxURI:
 		return nil, fmt.Errorf("PKCS #11 URI: %d bytes, wanted at most %d", len(text), MaxURI)
 	}

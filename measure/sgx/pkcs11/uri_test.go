@@ -29,9 +29,9 @@ func TestParseRefuses(t *testing.T) {
 	t.Parallel()
 	const good = "pkcs11:token=t;object=k"
 	for text, want := range map[string]string{
-		"":                                  "begin with pkcs11:",
-		"PKCS11:token=t;object=k":           "begin with pkcs11:",
-		"key.pem":                           "begin with pkcs11:",
+		"":                                  "wanted pkcs11:",
+		"PKCS11:token=t;object=k":           "wanted pkcs11:",
+		"key.pem":                           "wanted pkcs11:",
 		"pkcs11:":                           "without a value",
 		good:                                "module-path=FILE",
 		good + "?":                          "without a value",
