@@ -44,6 +44,9 @@ func (c *conversion) choose(ctx context.Context, fs *rootfs, entries []entry) (*
 		Argv: slices.Concat(c.m.Exec.Entry, c.m.Exec.Args), Env: env, WorkDir: c.m.Exec.WorkDir,
 		Include: slices.Concat(o.Include, sgxplan.Includes(o.Plan.Fragment)), Exclude: o.Exclude, Trace: o.Trace,
 	}
+	if o.Files == FilesPacked { // names in an archive cost nothing at the start
+		q.Folder = closure.MaxFiles
+	}
 	for _, ca := range c.m.CACertificates {
 		q.Include = append(q.Include, ca.Path)
 	}
@@ -107,7 +110,10 @@ var notListed = []string{"/proc", "/sys", "/dev", workload.Dir}
 
 // wholeChoice is every file of the image under its own name, and under those of links to it.
 func wholeChoice(fs *rootfs, entries []entry, s *closure.Selection, exclude []string) *choice {
-	ch := &choice{runtimes: s.Runtimes, notices: s.Notices}
+	ch := &choice{runtimes: s.Runtimes}
+	if len(s.Files) == 0 { // what was not found is told; what a search would have left out is here
+		ch.notices = s.Notices
+	}
 	for i := range entries {
 		e := &entries[i]
 		if slices.ContainsFunc(notListed, func(d string) bool { return workload.Within(e.path, d) }) ||

@@ -35,6 +35,9 @@ func (p *planner) trust(m *gramine.Manifest) {
 	for i := range p.in.Files {
 		f := &p.in.Files[i]
 		if why := badPath(f.Path); why != "" {
+			if p.covered(f.Path) == gramine.MountTmpfs {
+				continue // the archive takes any name
+			}
 			if f.Asked {
 				p.refuse("sgx.trusted_files", strconv.Quote(f.Path), why, "give the file another name in the image, or leave it out with --exclude")
 			} else if odd++; odd <= 10 {
