@@ -4,8 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"maps"
-	"reflect"
 	"slices"
 	"strings"
 
@@ -120,31 +120,43 @@ func flatten(out map[string]string, name string, v any) {
 // diffFiles compares two lists of files, both sorted by path.
 func diffFiles(a, b []workload.File) []Difference {
 	var out []Difference
-	for len(a) > 0 || len(b) > 0 {
-		order := 0
-		switch {
-		case len(a) == 0:
-			order = 1
-		case len(b) == 0:
-			order = -1
-		default:
-			order = strings.Compare(a[0].Name(), b[0].Name())
-		}
-		switch {
-		case order < 0:
-			out = append(out, Difference{"file " + a[0].Name(), describeFile(&a[0]), missing})
-			a = a[1:]
-		case order > 0:
-			out = append(out, Difference{"file " + b[0].Name(), missing, describeFile(&b[0])})
-			b = b[1:]
-		default:
-			if !reflect.DeepEqual(a[0], b[0]) {
-				out = append(out, Difference{"file " + a[0].Name(), describeFile(&a[0]), describeFile(&b[0])})
+	pairFiles(a, func(yield func(*workload.File) bool) {
+		for i := range b {
+			if !yield(&b[i]) {
+				return
 			}
-			a, b = a[1:], b[1:]
 		}
-	}
+	}, func(x, y *workload.File) {
+		switch {
+		case y == nil:
+			out = append(out, Difference{"file " + x.Name(), describeFile(x), missing})
+		case x == nil:
+			out = append(out, Difference{"file " + y.Name(), missing, describeFile(y)})
+		case difference(x, y) != "":
+			out = append(out, Difference{"file " + x.Name(), describeFile(x), describeFile(y)})
+		}
+	})
 	return out
+}
+
+// pairFiles goes through two lists of files, both sorted by path, and hands over what has the
+// same path; nil stands for what one list lacks.
+func pairFiles(a []workload.File, b iter.Seq[*workload.File], each func(x, y *workload.File)) {
+	for y := range b {
+		for len(a) > 0 && a[0].Name() < y.Name() {
+			each(&a[0], nil)
+			a = a[1:]
+		}
+		if len(a) == 0 || a[0].Name() != y.Name() {
+			each(nil, y)
+			continue
+		}
+		each(&a[0], y)
+		a = a[1:]
+	}
+	for i := range a {
+		each(&a[i], nil)
+	}
 }
 
 func describeFile(f *workload.File) string {

@@ -88,24 +88,15 @@ func compare(m *workload.Manifest, files iter.Seq[*workload.File]) []string {
 			more++
 		}
 	}
-	want := m.Files
-	for f := range files {
-		for len(want) > 0 && want[0].Name() < f.Name() {
-			add("%s is missing", want[0].Name())
-			want = want[1:]
+	pairFiles(m.Files, files, func(want, seen *workload.File) {
+		if seen == nil {
+			add("%s is missing", want.Name())
+		} else if want == nil {
+			add("%s is not in the manifest", seen.Name())
+		} else if d := difference(want, seen); d != "" {
+			add("%s: %s", seen.Name(), d)
 		}
-		if len(want) == 0 || want[0].Name() != f.Name() {
-			add("%s is not in the manifest", f.Name())
-			continue
-		}
-		if d := difference(&want[0], f); d != "" {
-			add("%s: %s", f.Name(), d)
-		}
-		want = want[1:]
-	}
-	for i := range want {
-		add("%s is missing", want[i].Name())
-	}
+	})
 	if more > 0 {
 		out = append(out, fmt.Sprintf("and %d more", more))
 	}
