@@ -228,14 +228,8 @@ func (g *guest) inspect(ctx context.Context, world *World) (Verified, error) {
 // program looks for it.
 func (g *guest) certify(ctx context.Context) error {
 	m := g.image.manifest
-	if m.AccountRoot == "" {
-		g.Log.Printf("converted without a manager: no certificate is asked for")
-	}
-	if len(m.Certificates) == 0 {
-		return nil
-	}
-	base, err := agentBase(g.HostEnv)
-	if err != nil {
+	issuer, err := newIssuer(m, g.HostEnv, g.tee, g.Clock, g.Rand, g.Log)
+	if issuer == nil {
 		return err
 	}
 	if g.lock, err = prepareStore(g.Root); err != nil {
@@ -248,10 +242,6 @@ func (g *guest) certify(ctx context.Context) error {
 				return err
 			}
 		}
-	}
-	issuer := &issuer{
-		accountRoot: m.AccountRoot, agent: newAgentClient(base), tee: g.tee,
-		clock: g.Clock, rand: g.Rand, log: g.Log, patience: agentPatience,
 	}
 	for i := range m.Certificates {
 		g.keepers = append(g.keepers, &keeper{

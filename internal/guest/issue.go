@@ -33,6 +33,25 @@ type issuer struct {
 	patience    time.Duration // how long an agent that does not answer is waited for
 }
 
+// newIssuer makes what obtains the certificates of m from the agent that env names. It is nil
+// where m wants no certificate, and with an error.
+func newIssuer(m *workload.Manifest, env []string, tee prover, clock Clock, rand io.Reader, log *Log) (*issuer, error) {
+	if m.AccountRoot == "" {
+		log.Printf("converted without a manager: no certificate is asked for")
+	}
+	if len(m.Certificates) == 0 {
+		return nil, nil
+	}
+	base, err := agentBase(env)
+	if err != nil {
+		return nil, err
+	}
+	return &issuer{
+		accountRoot: m.AccountRoot, agent: newAgentClient(base), tee: tee,
+		clock: clock, rand: rand, log: log, patience: agentPatience,
+	}, nil
+}
+
 const (
 	agentPatience = 90 * time.Second
 	firstRetry    = 500 * time.Millisecond

@@ -1,8 +1,10 @@
 package guest
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -119,7 +121,7 @@ func (s *keyStore) put(i, serial int, f files) error {
 		data []byte
 		mode os.FileMode
 	}{{workload.KeyFile, f.key, 0o600}, {workload.CertFile, f.cert, 0o644}, {workload.ChainFile, f.chain, 0o644}} {
-		if err := s.write(filepath.Join(folder, x.name), x.data, x.mode); err != nil {
+		if err := writeNew(filepath.Join(folder, x.name), bytes.NewReader(x.data), x.mode, s.own); err != nil {
 			return err
 		}
 	}
@@ -142,13 +144,21 @@ func replaceLink(target, name string) error {
 	return os.Rename(fresh, name)
 }
 
-func (s *keyStore) write(name string, data []byte, mode os.FileMode) error {
+// own gives a file to the program's user.
+func (s *keyStore) own(f *os.File) error { return f.Chown(int(s.uid), int(s.gid)) }
+
+// writeNew makes a file, whatever the file mode mask is. Where there is an own, it is called
+// before the mode is set, which a change of owner may take bits from.
+func writeNew(name string, content io.Reader, mode fs.FileMode, own func(*os.File) error) error {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(data)
-	return errors.Join(err, f.Chown(int(s.uid), int(s.gid)), f.Chmod(mode), f.Close())
+	_, err = io.Copy(f, content)
+	if own != nil {
+		err = errors.Join(err, own(f))
+	}
+	return errors.Join(err, f.Chmod(mode), f.Close())
 }
 
 // link places the symbolic link l. What the image had at that path is replaced;

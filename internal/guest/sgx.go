@@ -251,19 +251,9 @@ func (g *sgxGuest) certify(ctx context.Context) error {
 		defer g.tee.Close()
 	}
 	m := g.manifest
-	if m.AccountRoot == "" {
-		g.Log.Printf("converted without a manager: no certificate is asked for")
-	}
-	if len(m.Certificates) == 0 {
-		return nil
-	}
-	base, err := agentBase(g.Env)
-	if err != nil {
+	issuer, err := newIssuer(m, g.Env, g.tee, g.Clock, g.Rand, g.Log)
+	if issuer == nil {
 		return err
-	}
-	issuer := &issuer{
-		accountRoot: m.AccountRoot, agent: newAgentClient(base), tee: g.tee,
-		clock: g.Clock, rand: g.Rand, log: g.Log, patience: agentPatience,
 	}
 	defer issuer.agent.http.CloseIdleConnections()
 	for i := range m.Certificates {

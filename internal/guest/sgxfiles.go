@@ -2,6 +2,7 @@ package guest
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -53,20 +54,10 @@ func (g *sgxGuest) write(name string, data []byte, mode fs.FileMode) error {
 	if err := os.Remove(fresh); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := writeNew(fresh, strings.NewReader(string(data)), mode); err != nil {
+	if err := writeNew(fresh, bytes.NewReader(data), mode, nil); err != nil {
 		return err
 	}
 	return os.Rename(fresh, full)
-}
-
-// writeNew makes a file, whatever the file mode mask is.
-func writeNew(name string, content io.Reader, mode fs.FileMode) error {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(f, content)
-	return errors.Join(err, f.Chmod(mode), f.Close())
 }
 
 // unpack copies the packed archive into enclave memory. Its size bounds what is
@@ -117,7 +108,7 @@ func (g *sgxGuest) unpackTo(ctx context.Context, r *packed.Reader) (n int, err e
 		}
 		full := filepath.Join(g.Root, name)
 		if !e.Dir {
-			err = writeNew(full, r, e.Mode)
+			err = writeNew(full, r, e.Mode, nil)
 		} else if err = os.Mkdir(full, 0o700); err == nil || errors.Is(err, fs.ErrExist) && isFolder(full) {
 			err = os.Chmod(full, e.Mode|0o700) // its owner still has files to put into it
 		}
