@@ -176,12 +176,7 @@ func (o *fetchOptions) platforms(ctx context.Context, src *collateral.Source) er
 
 // readEvidence reads a quote, a report, or the evidence in a certificate.
 func readEvidence(name string) ([]byte, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	raw, err := io.ReadAll(io.LimitReader(f, snp.MaxEvidence+1))
+	raw, err := readLimited(name, snp.MaxEvidence)
 	if err != nil {
 		return nil, err
 	}

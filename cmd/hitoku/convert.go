@@ -101,7 +101,7 @@ func (o *conversionFlags) readRequestFile(cmd *cobra.Command, name string) (*con
 	if name == "" {
 		return &convert.File{}, nil
 	}
-	data, err := readInput(name, cmd.InOrStdin())
+	data, err := readInput(name, cmd.InOrStdin(), 16<<20)
 	if err != nil {
 		return nil, fmt.Errorf("--request-file: %w", err)
 	}

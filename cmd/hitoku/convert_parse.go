@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,20 +11,6 @@ import (
 	"hitoku.dev/internal/convert"
 	"hitoku.dev/measure/workload"
 )
-
-// readInput reads a file, or standard input for "-".
-func readInput(path string, stdin io.Reader) ([]byte, error) {
-	const limit = 16 << 20
-	if path == "-" {
-		return io.ReadAll(io.LimitReader(stdin, limit))
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, limit))
-}
 
 // commandWords reads a command as a JSON list, or as words without quoting.
 func commandWords(text string) ([]string, error) {

@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -96,7 +94,7 @@ func (s *ledgerSession) useAccountOf(c client.Command) error {
 
 // readSent reads the signed command from what a verb has printed.
 func readSent(cmd *cobra.Command, file string) (c client.Command, err error) {
-	raw, err := readWhole(cmd, file, maxSent)
+	raw, err := readInput(file, cmd.InOrStdin(), maxSent)
 	if err != nil {
 		return c, err
 	}
@@ -114,24 +112,6 @@ func readSent(cmd *cobra.Command, file string) (c client.Command, err error) {
 		return c, fmt.Errorf("%s: %w", file, err)
 	}
 	return c, nil
-}
-
-// readWhole reads a file, or standard input for "-", and refuses what is longer than limit bytes.
-func readWhole(cmd *cobra.Command, file string, limit int64) ([]byte, error) {
-	in := cmd.InOrStdin()
-	if file != "-" {
-		f, err := os.Open(file)
-		if err != nil {
-			return nil, err
-		}
-		defer f.Close()
-		in = f
-	}
-	raw, err := io.ReadAll(io.LimitReader(in, limit+1))
-	if err == nil && int64(len(raw)) > limit {
-		err = fmt.Errorf("%s: more than %d bytes", file, limit)
-	}
-	return raw, err
 }
 
 func newLedgerReceiptVerifyCommand() *cobra.Command {
@@ -155,7 +135,7 @@ Exit codes: 0 accepted, 1 refused, 2 wrong usage.`,
 			if err != nil {
 				return prefixed(cmd, err)
 			}
-			raw, err := readWhole(cmd, a[0], receipt.MaxSize)
+			raw, err := readInput(a[0], cmd.InOrStdin(), receipt.MaxSize)
 			if err != nil {
 				return prefixed(cmd, err)
 			}

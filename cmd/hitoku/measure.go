@@ -176,17 +176,3 @@ func printMeasured(w io.Writer, m *measuredEnclave) {
 }
 
 func dateText(d uint32) string { return fmt.Sprintf("%04d-%02d-%02d", d/10000, d/100%100, d%100) }
-
-// readLimited reads a file of at most limit bytes.
-func readLimited(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err == nil && int64(len(b)) > limit {
-		err = fmt.Errorf("%s has more than %d bytes", path, limit)
-	}
-	return b, err
-}
