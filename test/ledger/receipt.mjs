@@ -65,6 +65,7 @@ export const followControl = (control) => {
   for (const { position, record } of control.records) {
     if (position <= last) refuse('positions do not rise')
     last = position
+    if (record.length > genesis.EntryMax) refuse('a record is longer than entry_max')
     const { Header: h, Body, Signature } = decode('record', record)
     const now = epochs.at(-1)
     const iid = h.Incarnation.toString('hex')

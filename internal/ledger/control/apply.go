@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -58,6 +59,9 @@ func skip(ev *Event, format string, a ...any) error {
 // judge applies the rules of section 3 in their order. It sets Skipped, or takes
 // the record's effect.
 func (s *State) judge(e order.Entry, ev *Event) error {
+	if len(e.Record) > int(s.genesis.EntryMax) {
+		return skip(ev, "record of %d bytes; this ledger's have at most %d", len(e.Record), s.genesis.EntryMax)
+	}
 	rec, err := wire.ParseRecord(e.Record)
 	if err != nil {
 		return skip(ev, "%v", err)
@@ -172,6 +176,7 @@ func (s *State) clone(in *Incarnation, n uint64, ev *Event) bool {
 				in.Expelled, ev.Clone = ev.Position, in
 				if s.pending[in.Slot] == in.ID { // not its successor
 					delete(s.pending, in.Slot)
+					s.drop(in.JoinPosition)
 				}
 			}
 			return r.Hash != ev.Hash
@@ -283,6 +288,17 @@ func CheckPolicy(s *State, p wire.Policy, signatures []wire.AdminSignature, posi
 		return fmt.Errorf("policy %d is active from position %d, wanted at least %d", p.Version, p.ActiveFrom, position+s.genesis.PolicyDelay)
 	}
 	return wire.VerifyAdmins(last.Policy, p.Message(), signatures)
+}
+
+// drop takes a JOIN that no COMMIT has added by, and none will, out of the control records: else whoever has
+// the key of one slot's operator could make them grow without end.
+func (s *State) drop(position uint64) {
+	i, ok := slices.BinarySearchFunc(s.records, position, func(r wire.ControlRecord, p uint64) int { return cmp.Compare(r.Position, p) })
+	if !ok {
+		return
+	}
+	s.records = append(slices.Clone(s.records[:i]), s.records[i+1:]...) // others read the old ones
+	delete(s.joins, position)
 }
 
 // keep adds an effective record to the control records.

@@ -45,7 +45,7 @@ func digest(s *control.State) string {
 		out = append(out, string(x))
 	}
 	slices.Sort(out)
-	for _, name := range []string{"Ledger", "Position", "First", "Marks", "Policies", "Pending", "Epochs", "Records"} {
+	for _, name := range []string{"Ledger", "Position", "First", "Marks", "Policies", "Pending", "Epochs", "Records", "Spent"} {
 		out = append(out, string(v[name]))
 	}
 	return strings.Join(out, "\n")

@@ -23,10 +23,16 @@ func (s *State) join(ev *Event, j wire.Join, anchor Mark) error {
 			return skip(ev, "JOIN of a member: %v", err)
 		}
 	}
+	if !s.spend(j.Slot, ev.Time) {
+		return skip(ev, "JOIN: slot %d has asked for too much; one more every %d s", j.Slot, refill)
+	}
 	if in == nil {
 		in = &Incarnation{ID: h.Incarnation, Slot: j.Slot, Kind: slot.Kind, Key: j.Key, Recent: []Signed{{h.N, ev.Hash}}}
 		s.incarnations[in.ID] = in
 		ev.Sender = in
+	}
+	if in.JoinPosition != 0 && in.JoinPosition != in.AddedBy {
+		s.drop(in.JoinPosition)
 	}
 	in.JoinPosition, in.JoinTime, in.FileEpoch = ev.Position, ev.Time, j.FileEpoch
 	in.HPKE = HPKEKey{ev.Position, j.HPKE}
@@ -36,6 +42,7 @@ func (s *State) join(ev *Event, j wire.Join, anchor Mark) error {
 	if !s.member(in) {
 		if old, ok := s.pending[j.Slot]; ok && old != in.ID {
 			s.incarnations[old].RemovedAt = ev.Position
+			s.drop(s.incarnations[old].JoinPosition)
 		}
 		s.pending[j.Slot] = in.ID
 	}
@@ -77,6 +84,9 @@ func (s *State) commit(ev *Event, anchor Mark) error {
 	if err := checkWraps(core, c.Wraps); err != nil {
 		return skip(ev, "COMMIT: %v", err)
 	}
+	if s.voluntary(core) && !s.spend(ev.Sender.Slot, ev.Time) {
+		return skip(ev, "COMMIT: slot %d has asked for too much; one more every %d s", ev.Sender.Slot, refill)
+	}
 	next.T, next.Position, next.Sender = wire.NextT(core.Previous, c.CoreBytes), ev.Position, ev.Sender.ID
 	s.Epoch().Void = s.Stuck()
 	for _, r := range core.Removes {
@@ -85,7 +95,8 @@ func (s *State) commit(ev *Event, anchor Mark) error {
 	}
 	for _, a := range core.Adds {
 		delete(s.pending, a.Slot)
-		s.incarnations[a.Incarnation].AddedAt = ev.Position
+		in := s.incarnations[a.Incarnation]
+		in.AddedAt, in.AddedBy = ev.Position, a.JoinPosition
 	}
 	s.epochs = append(s.epochs, *next)
 	for _, m := range next.Members {

@@ -19,11 +19,12 @@ type saved struct {
 	Pending      map[uint16]wire.Hash
 	Epochs       []Epoch
 	Records      []wire.ControlRecord
+	Spent        map[uint16]uint64
 }
 
 // Marshal writes the state down.
 func (s *State) Marshal() ([]byte, error) {
-	v := saved{Ledger: s.ledger, Position: s.position, First: s.first, Marks: s.marks, Pending: s.pending, Epochs: s.epochs, Records: s.records}
+	v := saved{Ledger: s.ledger, Position: s.position, First: s.first, Marks: s.marks, Pending: s.pending, Epochs: s.epochs, Records: s.records, Spent: s.spent}
 	for _, p := range s.policies {
 		v.Policies = append(v.Policies, p.Policy.Encode())
 	}
@@ -49,6 +50,9 @@ func Load(file wire.GenesisFile, appraise AppraiseFunc, b []byte) (*State, error
 	s.position, s.first, s.marks, s.epochs, s.records = v.Position, v.First, v.Marks, v.Epochs, v.Records
 	if v.Pending != nil {
 		s.pending = v.Pending
+	}
+	if v.Spent != nil {
+		s.spent = v.Spent
 	}
 	s.policies = nil
 	for _, b := range v.Policies {

@@ -48,6 +48,7 @@ type Incarnation struct {
 	Forked       uint64    // position of a record that it signed on another history as a member, 0 for none
 	Agreed       uint64    // anchor of its newest effective record: up to there its history is this one
 	AddedAt      uint64    // position of the COMMIT that added it, 0 for none
+	AddedBy      uint64    // position of the JOIN that it named
 	Alarm        uint64    // position of its ALARM in the epoch in force, 0 for none
 	RemovedAt    uint64    // position of the COMMIT that removed it, or of the JOIN that took its place, 0 for none
 	RemovedFor   uint8     // the COMMIT's reason, 0 where none removed it
@@ -137,6 +138,7 @@ type State struct {
 	epochs       []Epoch // from epoch 0
 	records      []wire.ControlRecord
 	joins        map[uint64]wire.Join // by position, of those in records
+	spent        map[uint16]uint64    // by slot: the time up to which its allowance is used
 }
 
 // New returns the state before the first position. It checks the genesis and its
@@ -154,6 +156,7 @@ func New(file wire.GenesisFile, appraise AppraiseFunc) (*State, error) {
 		pending:      map[uint16]wire.Hash{},
 		epochs:       []Epoch{{T: id}},
 		joins:        map[uint64]wire.Join{},
+		spent:        map[uint16]uint64{},
 	}, nil
 }
 

@@ -125,6 +125,9 @@ func (h *History) open(file []byte) error {
 
 // apply takes one record's effect.
 func (h *History) apply(r wire.ControlRecord) error {
+	if len(r.Record) > int(h.genesis.EntryMax) {
+		return fmt.Errorf("record of %d bytes; this ledger's have at most %d", len(r.Record), h.genesis.EntryMax)
+	}
 	rec, err := wire.ParseRecord(r.Record)
 	if err != nil {
 		return err

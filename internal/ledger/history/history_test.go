@@ -90,6 +90,20 @@ func TestTrust(t *testing.T) {
 	}
 }
 
+// TestEntryMax: a control record longer than the ledger's records may be was not on its log.
+func TestEntryMax(t *testing.T) {
+	t.Parallel()
+	l := clienttest.New(t, clienttest.Options{})
+	c := l.Control()
+	c.Records = slices.Clone(c.Records)
+	last := &c.Records[len(c.Records)-1]
+	last.Record = append(slices.Clone(last.Record), make([]byte, wire.MaxRecord)...)
+	_, err := history.Follow(l.ID, c, trust(l))
+	if !errors.Is(err, history.ErrRecord) || !strings.Contains(err.Error(), "at most") {
+		t.Errorf("%v", err)
+	}
+}
+
 // TestRefused are ledgers that are signed as they should be, and do not hold.
 func TestRefused(t *testing.T) {
 	t.Parallel()

@@ -135,6 +135,9 @@ func (r *Replica) NeedsJoin() bool {
 	if r.halted != nil || r.joining {
 		return false
 	}
+	if !r.ctl.Allows(r.o.Slot, max(r.ctl.Time(), uint64(max(0, r.o.Now().Unix())))) {
+		return false // it would be skipped
+	}
 	in := r.ctl.Incarnation(r.iid)
 	if in == nil {
 		return true

@@ -279,6 +279,11 @@ func (r *Replica) Join(ctx context.Context) error {
 	}
 	r.joining = true
 	h.N, h.PrevOwn = r.id.N, r.prevOwn
-	r.launch(h, j.Encode())
+	body := j.Encode()
+	if n, most := len(wire.Record{Header: h, Body: body}.Encode()), int(r.ctl.Genesis().EntryMax); n > most {
+		r.joining = false
+		return fmt.Errorf("slot %d: the JOIN with its evidence has %d bytes; this ledger's records have at most %d", r.o.Slot, n, most)
+	}
+	r.launch(h, body)
 	return nil
 }

@@ -199,6 +199,9 @@ func (r *Replica) Rotate() (uint64, error) {
 	if !r.running() {
 		return 0, r.notRunning()
 	}
+	if !r.ctl.Allows(r.o.Slot, r.ctl.Time()) {
+		return 0, fmt.Errorf("slot %d has rotated keys or joined too often; later, as the ledger's time goes by", r.o.Slot)
+	}
 	r.rotateNow = true
 	return r.ctl.Epoch().Number, nil
 }
