@@ -8,12 +8,14 @@ import (
 
 const (
 	elfHeaders = 64 << 10 // bytes at the beginning in which program headers and loader's name stand
-	elfFirst   = 4 << 20  // bytes of the first segment that are kept: it has the names of libraries
+	elfTable   = 4 << 20  // bytes of a table of names that is kept
+	elfNames   = 64 << 20 // bytes of a large first segment in which names are looked for
+	elfFirst   = 64 << 10 // bytes of the first segment that are kept: it has the names of libraries
 	elfDynamic = 64 << 10 // bytes of the dynamic section
-	elfBefore  = 256 << 10
-	elfScan    = 2 << 20 // bytes of read-only data in which strings are looked for
-	elfStrings = 1024    // strings kept of one file
-	elfString  = 512     // bytes of one
+	elfBefore  = 32 << 10 // bytes kept before and after it
+	elfScan    = 2 << 20  // bytes of read-only data in which strings are looked for
+	elfStrings = 1024     // strings kept of one file
+	elfString  = 512      // bytes of one
 )
 
 // elfReader reads an ELF file of 64 bits: program headers, dynamic section, the strings
@@ -22,6 +24,7 @@ const (
 type elfReader struct {
 	at    uint64
 	head  []byte // until the headers are read
+	need  uint64 // bytes of head that are wanted next
 	segs  []elfSegment
 	ready bool // program headers were read
 	named bool // the dynamic section was read, and tells where names are
@@ -92,6 +95,7 @@ func (s *span) text(at uint64) (string, bool) {
 // scan is a range in which strings are looked for.
 type scan struct {
 	from, to uint64
+	names    bool   // a table of names: no paths are looked for
 	carry    []byte // end of what came last: a string may go on
 }
 
@@ -102,10 +106,19 @@ func (e *elfReader) write(p []byte) bool {
 	e.at += uint64(len(p))
 	if !e.ready {
 		had := len(e.head)
-		e.head = append(e.head, p[:min(len(p), elfHeaders-had)]...)
-		if !e.headers() {
-			e.bad = e.bad || len(e.head) == elfHeaders
-			return !e.bad
+		for e.need = 64; !e.ready; {
+			if e.need > elfHeaders {
+				e.bad = true
+				return false
+			}
+			if uint64(had+len(p)) < e.need {
+				e.head = append(e.head, p...)
+				return true
+			}
+			e.head = append(e.head[:had], p[:max(0, int(e.need)-had)]...)
+			if !e.headers() && e.bad {
+				return false
+			}
 		}
 		if e.dyn.length == 0 && e.interp == "" {
 			return false // static: it names no libraries
@@ -135,7 +148,7 @@ func (e *elfReader) headers() bool {
 		e.bad = true
 		return false
 	}
-	if uint64(len(h)) < off+size*n {
+	if e.need = max(e.need, off+size*n); uint64(len(h)) < e.need {
 		return false
 	}
 	e.segs, e.dyn = nil, elfSegment{}
@@ -152,7 +165,7 @@ func (e *elfReader) headers() bool {
 			if s.offset >= elfHeaders-maxPath || s.length > maxPath {
 				break
 			}
-			if uint64(len(h)) < s.offset+s.length {
+			if e.need = max(e.need, s.offset+s.length); uint64(len(h)) < e.need {
 				return false // come again when it is there
 			}
 			name, _, _ := bytes.Cut(h[s.offset:s.offset+s.length], []byte{0})
@@ -172,8 +185,10 @@ func (e *elfReader) choose() {
 	e.kept = []*span{dyn}
 	var data, code []elfSegment
 	for i, s := range e.segs {
-		if i == 0 {
-			e.kept = append(e.kept, &span{from: s.offset, to: min(s.end(), s.offset+elfFirst)})
+		if i == 0 && s.length > elfFirst {
+			e.scans = append(e.scans, &scan{from: s.offset, to: min(s.end(), s.offset+elfNames), names: true})
+		} else if i == 0 {
+			e.kept = append(e.kept, &span{from: s.offset, to: s.end()})
 		}
 		if i > 0 && len(e.kept) < 3 && s.offset <= dyn.from && dyn.from < s.end() && e.dyn.length > 0 {
 			e.kept = append(e.kept, &span{from: max(s.offset, dyn.from-min(dyn.from, elfBefore)), to: min(s.end(), dyn.from+elfBefore)})
@@ -206,7 +221,7 @@ func (e *elfReader) look(begin uint64, p []byte) {
 		e.named = true
 		t := &span{}
 		if at, ok := e.fileOffset(dynamicValue(d.buf, 5)); ok && at >= begin {
-			t.from, t.to = at, at+min(dynamicValue(d.buf, 10), elfFirst, 1<<63-min(at, 1<<63))
+			t.from, t.to = at, at+min(dynamicValue(d.buf, 10), elfTable, 1<<63-min(at, 1<<63))
 			t.take(begin, p)
 		}
 		e.kept = append(e.kept, t)
@@ -217,9 +232,9 @@ func (e *elfReader) look(begin uint64, p []byte) {
 			continue
 		}
 		if len(s.carry) > 0 { // a string over the seam: the part before it, and some of what follows
-			e.find(at-uint64(len(s.carry)), slices.Concat(s.carry, q[:min(len(q), elfString)]))
+			e.find(s, at-uint64(len(s.carry)), slices.Concat(s.carry, q[:min(len(q), elfString)]))
 		}
-		e.find(at, q)
+		e.find(s, at, q)
 		s.carry = append(s.carry, q[max(0, len(q)-elfString):]...)
 		s.carry = slices.Delete(s.carry, 0, max(0, len(s.carry)-elfString))
 	}
@@ -238,15 +253,24 @@ func dynamicValue(b []byte, tag uint64) uint64 {
 	return 0
 }
 
-// find finds strings with ".so" in them, and absolute paths.
-func (e *elfReader) find(at uint64, p []byte) {
-	for i := 0; len(e.strings) < elfStrings; {
-		n := bytes.Index(p[i:], []byte(".so"))
-		if n < 0 {
-			break
+// find finds strings with ".so" in them, and absolute paths or, in a table of names, folders
+// to search.
+func (e *elfReader) find(s *scan, at uint64, p []byte) {
+	search := func(word string) {
+		for i := 0; len(e.strings) < elfStrings; {
+			n := bytes.Index(p[i:], []byte(word))
+			if n < 0 {
+				return
+			}
+			i += n + 1
+			e.keep(at, p, i)
 		}
-		i += n + 1
-		e.keep(at, p, i)
+	}
+	search(".so")
+	if s.names {
+		search("$ORIGIN")
+		search("/lib")
+		return
 	}
 	for i := 0; len(e.strings) < elfStrings; {
 		n := bytes.IndexByte(p[i:], '/')

@@ -92,5 +92,13 @@ func (e *elfReader) text(at uint64) (string, bool) {
 			return t, true
 		}
 	}
+	for back := range uint64(elfString) { // linkers let a name be the end of another
+		if s, ok := e.strings[at-back]; ok && uint64(len(s)) > back {
+			return s[back:], true
+		}
+		if back == at {
+			break
+		}
+	}
 	return "", false
 }

@@ -11,6 +11,7 @@ import (
 type jsReader struct {
 	source
 	script  bool
+	first   []fact // the interpreter
 	dynamic bool
 	data    bool
 	found   map[string]bool
@@ -20,10 +21,21 @@ func newScriptReader(size int64, script bool) *jsReader {
 	return &jsReader{source: source{size: size}, script: script, found: map[string]bool{}}
 }
 
+func (r *jsReader) write(p []byte) bool {
+	if r.whole(p) {
+		r.read(p)
+		return false
+	}
+	return r.source.write(p)
+}
+
 const jsReach = 300 // bytes after a word in which a specifier may stand
 
 // read looks behind require("x"), import("x"), import "x", from "x".
 func (r *jsReader) read(b []byte) {
+	if r.script {
+		r.first = interpreterFact(b)
+	}
 	each(b, "require", r.specifier)
 	module := false
 	each(b, "import", func(word string, p []byte) {
@@ -81,11 +93,10 @@ func (r *jsReader) specifier(word string, p []byte) {
 }
 
 func (r *jsReader) facts() []fact {
-	r.read(r.buf)
-	var out []fact
-	if r.script {
-		out = interpreterFact(r.buf)
+	if r.buf != nil {
+		r.read(r.buf)
 	}
+	out := r.first
 	names := make([]string, 0, len(r.found))
 	for s := range r.found {
 		names = append(names, s)

@@ -21,11 +21,17 @@ func (r *source) write(p []byte) bool {
 	return len(r.buf) < maxText
 }
 
+// whole says whether a write brings all of a text at once: then nothing need be kept.
+func (r *source) whole(p []byte) bool {
+	return r.buf == nil && int64(len(p)) == r.size && len(p) <= maxText
+}
+
 // pythonReader finds import statements. Those in comments at the line's end or in texts of
 // several lines are taken too: they can only make the selection larger.
 type pythonReader struct {
 	source
 	script  bool
+	first   []fact // the interpreter
 	dynamic bool
 	found   []fact
 	known   map[fact]bool
@@ -33,6 +39,14 @@ type pythonReader struct {
 
 func newPythonReader(size int64, script bool) *pythonReader {
 	return &pythonReader{source: source{size: size}, script: script, known: map[fact]bool{}}
+}
+
+func (r *pythonReader) write(p []byte) bool {
+	if r.whole(p) {
+		r.read(p)
+		return false
+	}
+	return r.source.write(p)
 }
 
 // pythonFactsOf reads a text that is no file.
@@ -49,6 +63,9 @@ const (
 
 // read looks at the lines that have "import" in them, and at nothing else.
 func (r *pythonReader) read(b []byte) {
+	if r.script {
+		r.first = interpreterFact(b)
+	}
 	for at := 0; at < len(b); {
 		n := bytes.Index(b[at:], []byte("import"))
 		if n < 0 {
@@ -189,11 +206,10 @@ func (r *pythonReader) add(t tag, text string) {
 }
 
 func (r *pythonReader) facts() []fact {
-	r.read(r.buf)
-	out := r.found
-	if r.script {
-		out = append(interpreterFact(r.buf), out...)
+	if r.buf != nil {
+		r.read(r.buf)
 	}
+	out := append(r.first, r.found...)
 	if r.dynamic {
 		out = append(out, fact{tagDynamic, ""})
 	}

@@ -60,13 +60,16 @@ func (s *Sniffer) Write(p []byte) (int, error) {
 	if s.done {
 		return n, nil
 	}
-	if s.kind == nil {
+	if s.kind == nil && len(s.head) == 0 && (len(p) >= headSize || int64(len(p)) >= s.size) {
+		s.choose(p) // the usual way: nothing is copied
+	}
+	if s.kind == nil && !s.done {
 		took := min(n, headSize-len(s.head))
 		s.head = append(s.head, p[:took]...)
 		if len(s.head) < headSize && int64(len(s.head)) < s.size {
 			return n, nil // all of p is in head, and the kind is not known yet
 		}
-		if s.choose(); s.done {
+		if s.choose(s.head); s.done {
 			return n, nil
 		}
 		s.done = !s.kind.write(s.head)
@@ -78,8 +81,7 @@ func (s *Sniffer) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-func (s *Sniffer) choose() {
-	h := s.head
+func (s *Sniffer) choose(h []byte) {
 	switch {
 	case bytes.HasPrefix(h, []byte("\x7fELF")):
 		s.kind = newELFReader()
