@@ -12,6 +12,7 @@ declare -A why=(
 	[curl]="fetches pages as a user would"
 	[docker-registry]="a registry of other people's making, with log-in and TLS"
 	[postgresql]="the store's statements run on it too"
+	[strace]="shows the files that a program opens, for the choice of files"
 	[tzdata]="a tree of files that were not written just now"
 	[openssl]="signs as an external command would"
 	[softhsm2]="a token that holds a signing key"
@@ -23,7 +24,7 @@ declare -A why=(
 declare -A probe=(
 	[docker.io]=dockerd [debootstrap]=debootstrap [iptables]=iptables [iproute2]=ip [gcc]=gcc [curl]=curl
 	[docker-registry]=docker-registry [libc6-dev]=/usr/include/stdlib.h [postgresql]=/usr/share/doc/postgresql
-	[nodejs]=node [npm]=npm [swtpm]=swtpm [tzdata]=/usr/share/zoneinfo [openssl]=openssl
+	[nodejs]=node [npm]=npm [strace]=strace [swtpm]=swtpm [tzdata]=/usr/share/zoneinfo [openssl]=openssl
 	[softhsm2]=softhsm2-util [opensc]=pkcs11-tool
 )
 

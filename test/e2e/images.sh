@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes the root file systems of the test images with Debian's packages, as tar files in a cache folder.
-# usage: images.sh CACHE-DIR NAME…      names: flask nginx postgres node busybox
+# usage: images.sh CACHE-DIR NAME…      names: flask nginx postgres node java scripts busybox
 set -euo pipefail
 cache=$1; shift
 mkdir -p "$cache/debs"
@@ -28,6 +28,8 @@ for name; do
 	nginx) make_root nginx nginx-light ;;
 	postgres) make_root postgres postgresql,postgresql-client ;;
 	node) make_root node nodejs ;;
+	java) make_root java default-jre-headless ;;
+	scripts) make_root scripts redis-server,redis-tools,ruby,php-cli,perl ;;
 	busybox)
 		root=$(mktemp -d "$cache/busybox.XXXXXX")
 		(cd "$root" && apt-get download -q busybox-static >/dev/null && dpkg-deb -x busybox-static_*.deb . && rm -f ./*.deb && rm -rf usr)

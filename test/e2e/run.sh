@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 : "${DOCKER_HOST:?run this with test/services.sh}" "${HITOKU_E2E_BRIDGE:?}"
 cache=${HITOKU_TEST_CACHE:-$HOME/.cache/hitoku-test}
-./test/e2e/images.sh "$cache" flask nginx postgres node busybox
+./test/e2e/images.sh "$cache" flask nginx postgres node java scripts busybox
 work=$(mktemp -d /tmp/hitoku-e2e.XXXXXX)
 trap 'rm -rf "$work"' EXIT
 # The commands run under the race detector; the guest is static and cannot.

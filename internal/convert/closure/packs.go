@@ -81,7 +81,10 @@ func (s *selector) pack(name, p string, args []string) {
 	case name == "postgres" || name == "pg_ctl" || name == "initdb" || name == "pg_ctlcluster":
 		s.runtimes["postgres"] = true
 		root := parent(parent(mustReal(s, p)))
-		all(root+"/lib", "/usr/share/postgresql-common", "/etc/postgresql", "/etc/postgresql-common")
+		all(root+"/lib", "/etc/postgresql", "/etc/postgresql-common")
+		if name == "pg_ctlcluster" { // a Perl program, with modules of its own
+			all("/usr/share/postgresql-common")
+		}
 		if base(parent(root)) == "postgresql" {
 			all("/usr/share/postgresql/" + base(root))
 		} else {
