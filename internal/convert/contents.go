@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
@@ -41,6 +42,13 @@ func keepUsual(path string, size int64) bool {
 	}
 	return false
 }
+
+// keepForSGX chooses the same, and the C library, which decides what Gramine's loader needs.
+func keepForSGX(name string, size int64) bool {
+	return keepUsual(name, size) || path.Base(name) == libcName && size <= maxKept
+}
+
+const libcName = "libc.so.6"
 
 // rootfs is the merged root file system of an image.
 type rootfs struct {

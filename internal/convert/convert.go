@@ -106,7 +106,7 @@ func convert(ctx context.Context, q *Request, in, out image.Ref) (*Result, error
 	s := &scanner{cache: store, limits: q.Limits, note: &c.note, tell: c.tell, keep: keepUsual}
 	target := c.simulated
 	if c.TEE == workload.TEESGX {
-		s.sniff = sniffFiles
+		s.sniff, s.keep = sniffFiles, keepForSGX
 		target = func(fs *rootfs, adds *adder, entries []entry) (*product, error) {
 			return c.enclaved(ctx, fs, adds, entries)
 		}

@@ -72,7 +72,7 @@ func (e *enclave) make(ctx context.Context, entries []entry) (*product, error) {
 	if c.SGX.Plan.JavaMode != "" {
 		c.m.Env.Fixed = setVars(c.m.Env.Fixed, sgxplan.JavaEnv(c.SGX.Plan.JavaMode, c.m.Env.Fixed))
 	}
-	if err := e.takeRuntime(); err != nil {
+	if err := e.takeRuntime(ctx); err != nil {
 		return nil, err
 	}
 	m, report, err := e.plan(ctx)
@@ -83,7 +83,7 @@ func (e *enclave) make(ctx context.Context, entries []entry) (*product, error) {
 }
 
 // takeRuntime decides which of Gramine's files the image needs.
-func (e *enclave) takeRuntime() error {
+func (e *enclave) takeRuntime(ctx context.Context) error {
 	glibc, musl := slices.Contains(e.choice.runtimes, runtimeGlibc), slices.Contains(e.choice.runtimes, runtimeMusl)
 	switch {
 	case glibc && musl:
@@ -94,12 +94,37 @@ func (e *enclave) takeRuntime() error {
 	case musl:
 		e.libc = libos.Musl
 	}
-	var err error
-	if e.system, err = e.runtime.LayerFiles(e.libc, true); err != nil {
+	own, err := e.ownLibC(ctx)
+	if err != nil {
+		return err
+	}
+	if e.system, err = e.runtime.LayerFiles(e.libc, own); err != nil {
 		return fail(KindRuntime, "%w", err)
 	}
+	e.system = slices.DeleteFunc(e.system, func(f libos.File) bool {
+		return e.SGX.Files != FilesAll && slices.Contains(seldomUsed, path.Base(f.Path)) && !e.choice.has(path.Base(f.Path))
+	})
 	return nil
 }
+
+// seldomUsed are parts of the C library that go into an image only when its programs use them.
+var seldomUsed = []string{"libmvec.so.1", "libnsl.so.1", "libanl.so.1"}
+
+// ownLibC reports whether the loader outside the enclave can use the image's C library.
+func (e *enclave) ownLibC(ctx context.Context) (bool, error) {
+	if id, err := e.fs.lookup(hostInterpreter); err != nil || e.fs.nodes[id].ino.kind != kindFile {
+		return false, nil
+	}
+	for _, dir := range []string{"/lib/x86_64-linux-gnu/", "/usr/lib/x86_64-linux-gnu/", "/lib64/", "/usr/lib64/"} { // ld.so(8): the first is taken
+		if id, err := e.fs.lookup(dir + libcName); err == nil && e.fs.nodes[id].ino.kind == kindFile {
+			b, err := e.fs.content(ctx, dir+libcName)
+			return err == nil && e.runtime.Fits(b), ctx.Err()
+		}
+	}
+	return false, nil
+}
+
+const hostInterpreter = "/lib64/ld-linux-x86-64.so.2"
 
 // plan makes Gramine's manifest. What is unpacked into memory depends on which folders are in
 // memory, so that it is made twice where there is such a thing.

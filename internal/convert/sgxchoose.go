@@ -148,6 +148,11 @@ func (ch *choice) link(fs *rootfs, path string, ino *inode) {
 	}
 }
 
+// has reports whether a file of this name is chosen, in whatever folder.
+func (ch *choice) has(base string) bool {
+	return slices.ContainsFunc(ch.files, func(f chosenFile) bool { return path.Base(f.path) == base })
+}
+
 func (ch *choice) sort() {
 	slices.SortFunc(ch.files, func(a, b chosenFile) int { return strings.Compare(a.path, b.path) })
 	ch.files = slices.CompactFunc(ch.files, func(a, b chosenFile) bool { return a.path == b.path })
@@ -165,7 +170,7 @@ func (f *chosenFile) trusted() sgxplan.TrustedFile {
 func guessLibC(fs *rootfs) []string {
 	var out []string
 	for _, l := range []struct{ path, runtime string }{
-		{"/lib64/ld-linux-x86-64.so.2", runtimeGlibc}, {"/lib/ld-musl-x86_64.so.1", runtimeMusl},
+		{hostInterpreter, runtimeGlibc}, {"/lib/ld-musl-x86_64.so.1", runtimeMusl},
 	} {
 		if _, err := fs.lookup(l.path); err == nil {
 			out = append(out, l.runtime)

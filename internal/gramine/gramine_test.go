@@ -99,20 +99,20 @@ func TestLayerFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	common := []string{LibOSPath, PALPath, Dir + "/licences/copyright", LoaderPath}
+	common := []string{HostDir + "/libprotobuf-c.so.1", LibOSPath, PALPath, Dir + "/licences/copyright", LoaderPath}
 	for name, c := range map[string]struct {
-		libc LibC
-		host bool
-		want []string
+		libc   LibC
+		system bool
+		want   []string
 	}{
-		"static": {NoLibC, false, nil},
-		"glibc": {Glibc, false, []string{
+		"static": {NoLibC, true, nil},
+		"glibc": {Glibc, true, []string{
 			Dir + "/runtime/glibc/ld-linux-x86-64.so.2", Dir + "/runtime/glibc/libc.so.6", Dir + "/runtime/glibc/libm.so.6", Dir + "/runtime/glibc/libnss_files.so.2", Dir + "/runtime/glibc/libpthread.so.0",
 		}},
-		"musl": {Musl, false, []string{Dir + "/runtime/musl/ld-musl-x86_64.so.1", Dir + "/runtime/musl/libc.so -> ld-musl-x86_64.so.1"}},
-		"host": {NoLibC, true, []string{HostDir + "/ld.so", HostDir + "/libc.so.6", HostDir + "/libprotobuf-c.so.1"}},
+		"musl": {Musl, true, []string{Dir + "/runtime/musl/ld-musl-x86_64.so.1", Dir + "/runtime/musl/libc.so -> ld-musl-x86_64.so.1"}},
+		"host": {NoLibC, false, []string{HostDir + "/ld.so", HostDir + "/libc.so.6"}},
 	} {
-		got, err := r.LayerFiles(c.libc, c.host)
+		got, err := r.LayerFiles(c.libc, c.system)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -128,7 +128,7 @@ func TestLayerFiles(t *testing.T) {
 			t.Errorf("%s: %s", name, d)
 		}
 		for _, f := range got {
-			if f.Path == LoaderPath && bytes.Contains(f.Data, []byte("/lib64/ld-linux")) == c.host {
+			if f.Path == LoaderPath && bytes.Contains(f.Data, []byte("/lib64/ld-linux")) != c.system {
 				t.Errorf("%s: the loader's interpreter is wrong", name)
 			}
 		}
@@ -224,7 +224,7 @@ func TestWithoutParts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.LayerFiles(Musl, false); err == nil || !strings.Contains(err.Error(), "musl") {
+	if _, err := r.LayerFiles(Musl, true); err == nil || !strings.Contains(err.Error(), "musl") {
 		t.Errorf("no musl: %v", err)
 	}
 	if _, err := r.LayerFiles(Glibc, true); err == nil || !strings.Contains(err.Error(), "libprotobuf-c") {
@@ -311,4 +311,32 @@ func FuzzArchive(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestFits uses programs of this machine: what is made for tests has no versions of symbols.
+func TestFits(t *testing.T) {
+	t.Parallel()
+	libc, err := os.ReadFile("/lib/x86_64-linux-gnu/libc.so.6")
+	if err != nil {
+		t.Skipf("no glibc of Debian's kind for x86-64 on this machine: %v", err)
+	}
+	program, err := os.ReadFile("/bin/sh")
+	if err != nil {
+		t.Skipf("no dynamic program to try: %v", err)
+	}
+	r := &Runtime{common: []File{{Path: LoaderPath, Data: program}}, host: []File{{Path: hostProtobuf, Data: program}}}
+	if !r.Fits(libc) {
+		t.Error("a program of this machine does not fit its C library")
+	}
+	if r.Fits(program) || r.Fits([]byte("x")) || r.Fits([]byte(gramtest.Library("old"))) {
+		t.Error("something else fits")
+	}
+	r.host[0].Data = []byte(gramtest.Library("without versions"))
+	if r.Fits(libc) {
+		t.Error("a library that does not say what it needs fits")
+	}
+	r.host = nil
+	if r.Fits(libc) {
+		t.Error("fits without the library that no image has")
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"debug/elf"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -143,9 +144,9 @@ func describeMarks(marks []string, seen map[string][]string) string {
 // licences takes the texts that must travel with the files.
 func (v *view) licences(lib string) ([]File, error) {
 	var out []File
-	names := map[string]bool{}
-	for p, n := range v.nodes {
-		base := path.Base(p)
+	taken := map[string]bool{}
+	for _, p := range slices.Sorted(maps.Keys(v.nodes)) {
+		n, base := v.nodes[p], path.Base(p)
 		if n.link != "" || !(strings.HasPrefix(p, "/usr/share/doc/gramine") || strings.Contains(p, "/gramine") && isLicence(base)) || len(n.data) == 0 {
 			continue
 		}
@@ -153,10 +154,18 @@ func (v *view) licences(lib string) ([]File, error) {
 		if dir := path.Base(path.Dir(p)); strings.HasPrefix(dir, "gramine") && dir != "gramine" {
 			name = dir + "-" + base
 		}
-		if !names[name] {
-			names[name] = true
-			out = append(out, File{Path: licencesPath + "/" + name, Mode: 0o444, Data: n.data})
+		text := name + "\x00" + string(n.data)
+		if taken[text] {
+			continue
 		}
+		if taken[name] {
+			name = strings.ReplaceAll(p[1:], "/", "-") // another text of the same name
+		}
+		if taken[name] {
+			return nil, fmt.Errorf("%s: another licence text would have the name %s too", p, name)
+		}
+		taken[text], taken[name] = true, true
+		out = append(out, File{Path: licencesPath + "/" + name, Mode: 0o444, Data: n.data})
 	}
 	if len(out) == 0 {
 		return nil, fmt.Errorf("it has no licence text of Gramine, which must travel with its files: wanted usr/share/doc/gramine/copyright, as Debian's package has it, or %s/LICENSE.txt: copy LICENSE.txt of Gramine's source there", lib)
@@ -209,7 +218,7 @@ func (v *view) hostLibraries() ([]File, error) {
 	folders := []string{"/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64", "/lib", "/usr/lib"}
 	var out []File
 	for _, want := range []struct{ name, to string }{
-		{hostInterpreter, hostLoader}, {"libc.so.6", HostDir + "/libc.so.6"}, {"libprotobuf-c.so.1", HostDir + "/libprotobuf-c.so.1"},
+		{hostInterpreter, hostLoader}, {"libc.so.6", HostDir + "/libc.so.6"}, {"libprotobuf-c.so.1", hostProtobuf},
 	} {
 		found := false
 		for _, dir := range folders {

@@ -68,7 +68,8 @@ const (
 const (
 	licencesPath = Dir + "/licences"
 
-	hostLoader = HostDir + "/ld.so"
+	hostLoader   = HostDir + "/ld.so"
+	hostProtobuf = HostDir + "/libprotobuf-c.so.1"
 )
 
 // PAL is libpal.so, the loader inside the enclave, which is measured.
@@ -82,10 +83,11 @@ func (r *Runtime) file(name string) []byte {
 	return r.common[i].Data
 }
 
-// LayerFiles are the files for an image whose programs use libc, sorted by path. With
-// hostLibs the loader outside the enclave gets libraries of its own, since the image has none
-// that fit; the image's configuration must then set LD_LIBRARY_PATH to HostDir.
-func (r *Runtime) LayerFiles(libc LibC, hostLibs bool) ([]File, error) {
+// LayerFiles are the files for an image whose programs use libc, sorted by path. The loader
+// outside the enclave finds libraries in HostDir, which the image's configuration must name in
+// LD_LIBRARY_PATH: with system those that hardly any image has, to be used with the image's own C
+// library (see Fits), else all of them, with a dynamic loader of its own.
+func (r *Runtime) LayerFiles(libc LibC, system bool) ([]File, error) {
 	out := slices.Clone(r.common)
 	if libc != NoLibC {
 		files := r.libc[libc]
@@ -94,23 +96,68 @@ func (r *Runtime) LayerFiles(libc LibC, hostLibs bool) ([]File, error) {
 		}
 		out = append(out, files...)
 	}
-	if hostLibs {
-		if r.host == nil {
-			return nil, errors.New("the source has no libraries for Gramine's loader (ld-linux-x86-64.so.2, libc.so.6 and libprotobuf-c.so.1): name an image or a whole root file system with Gramine in it")
+	if r.host == nil {
+		return nil, errors.New("the source has no libraries for Gramine's loader (ld-linux-x86-64.so.2, libc.so.6 and libprotobuf-c.so.1): name an image or a whole root file system with Gramine in it")
+	}
+	for i := range r.host {
+		if !system || r.host[i].Path == hostProtobuf {
+			out = append(out, r.host[i])
 		}
-		out = append(out, r.host...)
-		for i := range out {
-			if out[i].Path == LoaderPath {
-				b, err := PatchInterpreter(out[i].Data, hostLoader)
-				if err != nil {
-					return nil, fmt.Errorf("the loader of Gramine: %w", err)
-				}
-				out[i].Data = b
-			}
+	}
+	if !system {
+		i := slices.IndexFunc(out, func(f File) bool { return f.Path == LoaderPath })
+		b, err := PatchInterpreter(out[i].Data, hostLoader)
+		if err != nil {
+			return nil, fmt.Errorf("the loader of Gramine: %w", err)
 		}
+		out[i].Data = b
 	}
 	sortFiles(out)
 	return out, nil
+}
+
+// Fits reports whether an image's libc.so.6 has every version of symbols that the loader
+// outside the enclave needs of it.
+func (r *Runtime) Fits(libc []byte) bool {
+	have, err := elf.NewFile(bytes.NewReader(libc))
+	if err != nil || have.Machine != elf.EM_X86_64 || r.host == nil {
+		return false
+	}
+	versions, err := have.DynamicVersions()
+	if err != nil {
+		return false
+	}
+	defined := map[string]bool{}
+	for _, v := range versions {
+		defined[v.Name] = true
+	}
+	programs := [][]byte{r.file(LoaderPath)}
+	for i := range r.host {
+		if r.host[i].Path == hostProtobuf {
+			programs = append(programs, r.host[i].Data)
+		}
+	}
+	for _, b := range programs {
+		e, err := elf.NewFile(bytes.NewReader(b))
+		if err != nil {
+			return false
+		}
+		needs, err := e.DynamicVersionNeeds()
+		if err != nil || len(needs) == 0 {
+			return false
+		}
+		for _, n := range needs {
+			if n.Name != "libc.so.6" {
+				continue
+			}
+			for _, dep := range n.Needs {
+				if !defined[dep.Dep] {
+					return false
+				}
+			}
+		}
+	}
+	return true
 }
 
 func sortFiles(files []File) {
