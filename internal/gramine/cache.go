@@ -20,7 +20,7 @@ type cached struct {
 	Common, Glibc, Musl, Hosts []File
 }
 
-const cacheForm = "1" // changes with what is kept of an image
+const cacheForm = "2" // changes with what is kept of an image
 
 func cacheFile(dir, source string) string {
 	sum := sha256.Sum256([]byte(cacheForm + "\n" + source))

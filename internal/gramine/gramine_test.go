@@ -286,6 +286,24 @@ func TestDamagedCache(t *testing.T) {
 	}
 }
 
+func TestTooManyRemovals(t *testing.T) {
+	t.Parallel()
+	v := newView()
+	v.nodes["/a"] = node{}
+	v.work = maxWork
+	if err := v.remove("/b", true, true); err == nil {
+		t.Error("taken")
+	}
+	// A folder takes the place of an older layer's link.
+	older, newer := gramtest.Root("1.8"), gramtest.Tree{"opt/x": "-> /nowhere"}
+	newer["usr/share/doc/gramine"] = "-> ../elsewhere"
+	delete(newer, "opt/x")
+	ref := saved(t, newer.Tar(), older.Tar())
+	if _, err := Open(t.Context(), Options{Ref: ref}); err != nil {
+		t.Error(err)
+	}
+}
+
 func FuzzArchive(f *testing.F) {
 	small := gramtest.Root("1.8")
 	for name := range small {

@@ -220,15 +220,13 @@ func (v *view) entry(h *tar.Header, content io.Reader) error {
 	dir = path.Clean(dir)
 	switch {
 	case base == ".wh..wh..opq":
-		v.remove(dir, false, true)
-		return nil
+		return v.remove(dir, false, true)
 	case strings.HasPrefix(base, ".wh..wh."):
 		return nil
 	case strings.HasPrefix(base, ".wh."):
-		v.remove(path.Join(dir, base[len(".wh."):]), true, true)
-		return nil
+		return v.remove(path.Join(dir, base[len(".wh."):]), true, true)
 	}
-	if h.Typeflag != tar.TypeDir {
+	if n, ok := v.nodes[name]; h.Typeflag != tar.TypeDir || ok && n.link != "" && n.layer < v.layer {
 		delete(v.nodes, name)
 	}
 	v.saved = v.saved || name == "/manifest.json" && h.Typeflag == tar.TypeReg

@@ -15,6 +15,7 @@ const (
 	maxLinks   = 40
 	maxPath    = 4096
 	maxLinkSum = 64 << 20 // bytes of names and link targets
+	maxWork    = 1 << 30  // names looked at to take others away
 )
 
 // view is what is kept of a source: the files that matter, and all symbolic links.
@@ -24,6 +25,7 @@ type view struct {
 	names int64
 	count int
 	layer int
+	work  int64
 	saved bool // the archive is an image, not a root file system
 }
 
@@ -91,12 +93,16 @@ func (v *view) add(name string, n node) error {
 }
 
 // remove takes a name and all below it away; with lower only what earlier layers put there.
-func (v *view) remove(name string, itself, lower bool) {
+func (v *view) remove(name string, itself, lower bool) error {
+	if v.work += int64(len(v.nodes)); v.work > maxWork {
+		return errors.New("more removals than an image needs")
+	}
 	for p, n := range v.nodes {
 		if (itself && p == name || strings.HasPrefix(p, name+"/")) && (!lower || n.layer < v.layer) {
 			delete(v.nodes, p)
 		}
 	}
+	return nil
 }
 
 var errNotThere = errors.New("not there")
