@@ -78,13 +78,10 @@ func (s *selector) pack(name, p string, args []string) {
 	case name == "nginx" || name == "openresty":
 		s.runtimes["nginx"] = true
 		all("/etc/nginx", "/usr/share/nginx/html", "/usr/share/nginx/modules-available", "/usr/lib/nginx/modules", "/var/www/html", "/var/www")
-	case name == "postgres" || name == "pg_ctl" || name == "initdb" || name == "pg_ctlcluster":
+	case name == "postgres" || name == "pg_ctl" || name == "initdb":
 		s.runtimes["postgres"] = true
 		root := parent(parent(mustReal(s, p)))
 		all(root+"/lib", "/etc/postgresql", "/etc/postgresql-common")
-		if name == "pg_ctlcluster" { // a Perl program, with modules of its own
-			all("/usr/share/postgresql-common")
-		}
 		if base(parent(root)) == "postgresql" {
 			all("/usr/share/postgresql/" + base(root))
 		} else {

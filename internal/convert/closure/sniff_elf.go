@@ -112,7 +112,7 @@ func (e *elfReader) write(p []byte) bool {
 				return false
 			}
 			if uint64(had+len(p)) < e.need {
-				e.head = append(e.head, p...)
+				e.head = append(e.head[:had], p...)
 				return true
 			}
 			e.head = append(e.head[:had], p[:max(0, int(e.need)-had)]...)

@@ -105,8 +105,9 @@ func lineEnd(b []byte, at int) int {
 // statementEnd is the end of a statement that may go on in the next lines.
 func statementEnd(b []byte, from, end int) int {
 	for end < len(b) && end-from < maxStatement {
-		t := stripComment(b[from:end])
-		if !bytes.HasSuffix(t, []byte("\\")) && (bytes.IndexByte(t, '(') < 0 || bytes.IndexByte(b[from:end], ')') >= 0) {
+		last := stripComment(b[from+bytes.LastIndexByte(b[from:end], '\n')+1 : end])
+		all := oneLine(b[from:end])
+		if !bytes.HasSuffix(last, []byte("\\")) && (!strings.Contains(all, "(") || strings.Contains(all, ")")) {
 			break
 		}
 		end = lineEnd(b, end+1)
