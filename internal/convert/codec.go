@@ -9,6 +9,8 @@ import (
 	"slices"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"hitoku.dev/internal/convert/closure"
 )
 
 // indexMagic begins a stored index and names its version: it changes with the
@@ -34,7 +36,7 @@ func (x *layerIndex) marshal() []byte {
 	b = binary.AppendUvarint(b, uint64(x.expanded))
 	sniffed := byte(0)
 	if x.sniffed {
-		sniffed = 1
+		sniffed = closure.FactsVersion // other versions say nothing to this one: the layer is read again
 	}
 	b = append(b, sniffed)
 	b = binary.AppendUvarint(b, uint64(len(x.entries)))
@@ -131,7 +133,7 @@ func parseIndex(data []byte) (*layerIndex, error) {
 	}
 	x.diffID = diffID
 	x.size, x.expanded = int64(c.uint(1<<62)), int64(c.uint(1<<62))
-	x.sniffed = c.byte() == 1
+	x.sniffed = c.byte() == closure.FactsVersion
 	n := int(c.uint(uint64(len(c.b)))) // an entry takes more than a byte
 	x.entries = make([]entry, 0, min(n, len(c.b)/4))
 	inodes := make([]inode, 0, min(n, len(c.b)/4))

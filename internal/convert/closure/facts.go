@@ -5,8 +5,9 @@ import (
 	"slices"
 )
 
-// factsVersion is the first byte of encoded facts. Facts of another version are as none.
-const factsVersion = 1
+// FactsVersion is the first byte of encoded facts. Facts of another version are as none, so
+// whoever keeps facts has to read the files again. It is never 0.
+const FactsVersion = 2
 
 // MaxFacts is how many bytes the facts of one file have at most.
 const MaxFacts = 64 << 10
@@ -43,7 +44,7 @@ func encodeFacts(facts []fact) []byte {
 	if len(facts) == 0 {
 		return nil
 	}
-	out := []byte{factsVersion}
+	out := []byte{FactsVersion}
 	for _, f := range facts {
 		if len(out)+len(f.text)+1+binary.MaxVarintLen64 > MaxFacts {
 			continue
@@ -57,7 +58,7 @@ func encodeFacts(facts []fact) []byte {
 
 // decodeFacts reads encoded facts; damaged or foreign ones give what came before the damage.
 func decodeFacts(b []byte) []fact {
-	if len(b) == 0 || b[0] != factsVersion || len(b) > MaxFacts {
+	if len(b) == 0 || b[0] != FactsVersion || len(b) > MaxFacts {
 		return nil
 	}
 	var out []fact
