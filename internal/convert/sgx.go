@@ -201,7 +201,7 @@ func (e *enclave) input() sgxplan.Input {
 	}
 	in := sgxplan.Input{
 		Config: &e.config.Config, Exec: e.m.Exec, Env: env, Folders: e.m.Folders, DirLinks: e.choice.links, Runtimes: e.choice.runtimes,
-		LibC: libos.LibCDir(e.libc), Options: o,
+		LibC: libos.LibCDir(e.libc), Libraries: e.choice.libraries, Options: o,
 	}
 	for i := range e.choice.files {
 		in.Files = append(in.Files, e.choice.files[i].trusted())

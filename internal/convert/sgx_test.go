@@ -110,7 +110,7 @@ func TestConvertSGX(t *testing.T) {
 	}
 	for name, want := range map[string]gramine.EnvVar{
 		"NODE_AGENT_BASE_URL": {Passthrough: true}, "NODE_AGENT": {Passthrough: true}, "PORT": {Passthrough: true}, "LD_PRELOAD": {Value: "/lib/x.so"},
-		"LD_LIBRARY_PATH": {Value: libos.LibCDir(libos.Glibc)}, "PATH": {Value: "/bin"},
+		"LD_LIBRARY_PATH": {Value: libos.LibCDir(libos.Glibc) + ":/lib64"}, "PATH": {Value: "/bin"},
 	} {
 		if m.Loader.Env[name] != want {
 			t.Errorf("%s: %+v, wanted %+v", name, m.Loader.Env[name], want)

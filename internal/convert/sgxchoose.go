@@ -34,6 +34,8 @@ type choice struct {
 	links    []sgxplan.DirLink
 	runtimes []string
 	notices  []string
+	// libraries are the folders where the image's dynamic loader looks, each once.
+	libraries []string
 }
 
 // choose finds the files for an enclave by the mode that is asked for.
@@ -57,12 +59,15 @@ func (c *conversion) choose(ctx context.Context, fs *rootfs, entries []entry) (*
 	case err != nil && o.Files != FilesAll:
 		return nil, fail(KindImage, "%w", err)
 	case err != nil:
-		s = &closure.Selection{Runtimes: guessLibC(fs), Notices: []string{err.Error()}}
+		s = &closure.Selection{Runtimes: guessLibC(fs), Notices: []string{err.Error()}, Libraries: usualLibraries}
 	}
+	libraries := realFolders(fs, s.Libraries)
 	if o.Files == FilesAll {
-		return wholeChoice(fs, entries, s, o.Exclude), nil
+		ch := wholeChoice(fs, entries, s, o.Exclude)
+		ch.libraries = libraries
+		return ch, nil
 	}
-	ch := &choice{runtimes: s.Runtimes, notices: s.Notices}
+	ch := &choice{runtimes: s.Runtimes, notices: s.Notices, libraries: libraries}
 	for _, p := range s.Files {
 		id, ok := fs.bare(p)
 		if !ok || fs.nodes[id].ino.kind != kindFile {
@@ -78,6 +83,20 @@ func (c *conversion) choose(ctx context.Context, fs *rootfs, entries []entry) (*
 	ch.secondNames(fs, entries)
 	ch.sort()
 	return ch, nil
+}
+
+var usualLibraries = []string{"/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64", "/lib", "/usr/lib", "/usr/local/lib"}
+
+// realFolders leaves out what is no folder, and second names of a folder.
+func realFolders(fs *rootfs, names []string) (out []string) {
+	seen := map[nodeID]bool{}
+	for _, n := range names {
+		if id, err := fs.lookup(n); err == nil && fs.nodes[id].ino.kind == kindDir && !seen[id] {
+			seen[id] = true
+			out = append(out, n)
+		}
+	}
+	return out
 }
 
 // secondNames adds the links to folders that have chosen files in them, by which a program may

@@ -37,7 +37,10 @@ type Selection struct {
 	Links    []string          // symbolic links that look-ups went through; sorted
 	Runtimes []string          // "elf-glibc", "elf-musl", "static", "python3.11", "node", "java", …; sorted
 	Why      map[string]string // for each file what asked for it
-	Notices  []string          // what could not be seen, and which option helps
+	// Libraries are the folders in which a dynamic loader looks after LD_LIBRARY_PATH: those of
+	// /etc/ld.so.conf, then the usual ones; only what the image has.
+	Libraries []string
+	Notices   []string // what could not be seen, and which option helps
 }
 
 type selector struct {
@@ -114,8 +117,14 @@ func (s *selector) selection() *Selection {
 			delete(s.links, l)
 		}
 	}
+	var folders []string
+	for _, d := range s.libraryFolders() {
+		if s.isDir(d) {
+			folders = append(folders, d)
+		}
+	}
 	return &Selection{
-		Files: slices.Sorted(maps.Keys(s.why)), Links: slices.Sorted(maps.Keys(s.links)),
+		Libraries: folders, Files: slices.Sorted(maps.Keys(s.why)), Links: slices.Sorted(maps.Keys(s.links)),
 		Runtimes: slices.Sorted(maps.Keys(s.runtimes)), Why: s.why, Notices: slices.Sorted(maps.Keys(s.notices)),
 	}
 }

@@ -49,16 +49,25 @@ func (p *planner) environment(m *gramine.Manifest) {
 	}
 	p.java(env)
 	if p.in.LibC != "" {
-		own := env[libraryPath].Value
-		value := p.in.LibC
-		if own != "" && own != value && !strings.HasPrefix(own, value+":") {
-			value += ":" + own
-		} else if own != "" {
-			value = own
-		}
-		env[libraryPath] = gramine.EnvVar{Value: value}
+		env[libraryPath] = gramine.EnvVar{Value: p.libraries(env[libraryPath].Value)}
 	}
 	m.Loader.Env = env
+}
+
+// libraries is the search path of the dynamic loader: Gramine's C library, the image's own
+// LD_LIBRARY_PATH, and the folders in which the image's loader would look by itself.
+func (p *planner) libraries(own string) string {
+	dirs := slices.Concat([]string{p.in.LibC}, strings.Split(own, ":"), p.in.Libraries)
+	var out []string
+	for _, d := range dirs {
+		if why := untext(d); why != "" || strings.Contains(d, ":") {
+			continue // no program of the image finds it either
+		}
+		if d != "" && !slices.Contains(out, d) {
+			out = append(out, d)
+		}
+	}
+	return strings.Join(out, ":")
 }
 
 // java gives a Java machine flags for a small, fixed memory. The flags come before the

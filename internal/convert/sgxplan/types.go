@@ -35,7 +35,10 @@ type Input struct {
 	Runtimes []string // such as "elf-glibc", "static", "go", "python3.11", "node", "java17"
 	Sysdb    TrustedFile
 	LibC     string // folder of Gramine's C library in the image; empty when the program is static
-	Packed   *workload.Packed
+	// Libraries are the image's own folders of libraries. Gramine's dynamic loader was built with
+	// others, and has no cache of names: they follow LibC in LD_LIBRARY_PATH.
+	Libraries []string
+	Packed    *workload.Packed
 	// PackedFolders are the folders into which the archive is unpacked; they get memory.
 	PackedFolders []string
 	Options       Options
