@@ -57,7 +57,7 @@ func (o *conversionFlags) register(f *pflag.FlagSet) {
 
 	f.Uint16Var(&o.prodID, "isv-prod-id", 0, "product id in the signature")
 	f.Uint16Var(&o.svn, "isv-svn", 0, "security version number in the signature")
-	o.signerFlags.register(f, ", made on first use (default: in the user's configuration folder)", "SOURCE_DATE_EPOCH, else 2026-01-01")
+	o.signerFlags.register(f, ", made on first use (default: in the user's configuration folder)", "SOURCE_DATE_EPOCH, else the image's date, else 2026-01-01")
 	f.StringVar(&o.tee, "tee", workload.TEESimulated, "`KIND` of TEE to convert for: sim or sgx")
 	f.StringVar(&o.guest, "guest", "", "guest program `FILE` (default: hitoku-init beside hitoku)")
 
@@ -237,8 +237,10 @@ func (o *conversionFlags) signing(cmd *cobra.Command, base *convert.File) (conve
 		s.ISVSVN = *base.ISVSVN
 	}
 	var err error
-	if s.Date, err = signingDate(o.date, os.Getenv("SOURCE_DATE_EPOCH")); err != nil {
-		return s, usageError{err}
+	if epoch := os.Getenv("SOURCE_DATE_EPOCH"); o.date != "" || epoch != "" {
+		if s.Date, err = signingDate(o.date, epoch); err != nil {
+			return s, usageError{err}
+		}
 	}
 	s.Signer, err = o.signer(cmd, base.NoPush)
 	return s, err

@@ -133,9 +133,6 @@ func convert(ctx context.Context, q *Request, in, out image.Ref) (*Result, error
 		Files: made.files, CachedLayers: cached, AccountRoot: q.Options.AccountRoot, Guest: c.m.Guest,
 		Options: Header{Manifest: c.m}, DryRun: q.DryRun, Enclave: made.enclave,
 	}
-	if res.Date == 0 {
-		res.Date = sgx.DefaultDate
-	}
 	if !out.IsZero() {
 		res.Name, res.Image = out.String(), out.String()
 	}
@@ -157,6 +154,9 @@ func (c *conversion) plan() error {
 		return fail(KindImage, "configuration: %w", err)
 	}
 	c.config = cf
+	if c.Signing.Date == 0 {
+		c.Signing.Date = imageDate(cf.Created.Time)
+	}
 	if cf.Config.Labels[LabelMeasurement] != "" || slices.Equal(cf.Config.Entrypoint, []string{workload.GuestPath}) {
 		return convertedError()
 	}
@@ -201,6 +201,14 @@ func (c *conversion) openRuntime(ctx context.Context) error {
 		return fail(KindRuntime, "--gramine: %w", err)
 	}
 	return nil
+}
+
+// imageDate is the day of an image, in UTC, as a SIGSTRUCT has it. Many tools write 1970 for "none".
+func imageDate(made time.Time) uint32 {
+	if y := made.UTC().Year(); y <= 1980 || y > 9999 {
+		return sgx.DefaultDate
+	}
+	return sgx.Date(made)
 }
 
 func convertedError() error {

@@ -44,7 +44,7 @@ type Signing struct {
 	Signer    sgx.Signer
 	ISVProdID uint16
 	ISVSVN    uint16
-	Date      uint32 // yyyymmdd; 0 is sgx.DefaultDate
+	Date      uint32 // yyyymmdd; 0 is the day when the image was made, or sgx.DefaultDate where it says none
 }
 
 // Options become part of the workload manifest.

@@ -7,8 +7,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
 
 	"hitoku.dev/internal/convert/sgxplan"
 	libos "hitoku.dev/internal/gramine"
@@ -16,6 +18,7 @@ import (
 	"hitoku.dev/internal/image"
 	"hitoku.dev/internal/image/imagetest"
 	"hitoku.dev/internal/packed"
+	"hitoku.dev/measure/sgx"
 	"hitoku.dev/measure/sgx/gramine"
 	"hitoku.dev/measure/workload"
 )
@@ -390,5 +393,28 @@ func TestSGXJava(t *testing.T) {
 func TestSGXTempDir(t *testing.T) {
 	if dir := (&enclave{conversion: &conversion{Request: &Request{}}}).tempDir(); dir != os.TempDir() {
 		t.Error(dir)
+	}
+}
+
+func TestImageDate(t *testing.T) {
+	t.Parallel()
+	zone := time.FixedZone("west", -10*3600)
+	for made, want := range map[time.Time]uint32{
+		{}: sgx.DefaultDate, time.Unix(0, 0): sgx.DefaultDate, time.Date(1980, 1, 1, 0, 0, 1, 0, time.UTC): sgx.DefaultDate,
+		time.Date(2024, 2, 29, 23, 0, 0, 0, zone): 20240301, time.Date(12024, 1, 1, 0, 0, 0, 0, time.UTC): sgx.DefaultDate,
+	} {
+		if got := imageDate(made); got != want {
+			t.Errorf("%v: %d, wanted %d", made, got, want)
+		}
+	}
+	spec := sgxSpec()
+	img, err := mutate.CreatedAt(imagetest.New(t, spec), v1.Time{Time: time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := sgxRequest(t, save(t, img))
+	q.Signing.Date = 0
+	if res := convertOK(t, q); res.Date != 20240506 {
+		t.Errorf("%d", res.Date)
 	}
 }
