@@ -93,6 +93,7 @@ const changedAdvice = "the image was changed after its conversion; convert it ag
 type ownContent struct {
 	manifest, sigstruct        []byte
 	enclave, signature, loader []byte // of an image for SGX
+	hosts                      []byte
 	guest                      string // SHA-256
 	guestMode                  int64
 	others                     []string
@@ -109,6 +110,8 @@ func (own *ownContent) file(name string) (to *[]byte, limit int64) {
 		return &own.enclave, gramine.MaxManifest
 	case sgxSignaturePath:
 		return &own.signature, 64 << 10
+	case hostsPath:
+		return &own.hosts, 64 << 10
 	case libos.PALPath:
 		return &own.loader, maxLoader
 	}
@@ -295,7 +298,7 @@ func (x *Inspection) checkOwn(own *ownContent) {
 	hash := hex.EncodeToString(s.EnclaveHash[:])
 	if x.enclave != nil {
 		x.checkEnclave(own)
-	} else if len(own.enclave)+len(own.signature)+len(own.loader) > 0 {
+	} else if len(own.enclave)+len(own.signature)+len(own.loader)+len(own.hosts) > 0 {
 		own.others = append(own.others, "files of an enclave")
 	}
 	x.rule(hash == x.Measurement, "sigstruct_measurement", x.Measurement, hash, changedAdvice)

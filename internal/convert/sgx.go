@@ -200,6 +200,7 @@ func (e *enclave) input() sgxplan.Input {
 		env.Allowed = slices.Compact(env.Allowed)
 	}
 	in := sgxplan.Input{
+		Hosts:  trustedBytes(hostsPath, []byte(hosts)),
 		Config: &e.config.Config, Exec: e.m.Exec, Env: env, Folders: e.m.Folders, DirLinks: e.choice.links, Runtimes: e.choice.runtimes,
 		LibC: libos.LibCDir(e.libc), Libraries: e.choice.libraries, Options: o,
 	}
@@ -218,6 +219,9 @@ func (e *enclave) input() sgxplan.Input {
 	}
 	return in
 }
+
+// hosts is what programs find as /etc/hosts: the container's own is the host's to write.
+const hosts = "127.0.0.1 localhost\n::1 localhost\n"
 
 // agentVars are how the host says where the node agent is. The guest judges what the agent
 // sends, not where it is.

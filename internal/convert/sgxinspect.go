@@ -62,6 +62,7 @@ func (x *Inspection) checkEnclave(own *ownContent) {
 	x.rule(user == seen, "user", user, seen, changedAdvice)
 	want, have := mountTexts(w.SGX), mountTexts(sgxplan.Section(m, nil))
 	x.rule(want == have, "mounts", want, have, changedAdvice)
+	x.trusted("trusted "+hostsPath, hostsPath, trustedBytes("", own.hosts).SHA256)
 	if p := w.SGX.Packed; p != nil {
 		x.trusted("trusted "+p.Path, p.Path, p.SHA256)
 	}

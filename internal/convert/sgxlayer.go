@@ -43,7 +43,7 @@ func (e *enclave) product(params sgx.Params, manifest, enclave []byte) *product 
 				{libos.Dir, impliedFolder(), nil},
 				{sgxFolder, impliedFolder(), nil},
 				fileEntry(workload.GuestPath, 0o555, e.guest), fileEntry(workload.ManifestPath, 0o444, manifest), fileEntry(workload.SigstructPath, 0o444, sigstruct),
-				fileEntry(libos.PALPath, 0o444, e.runtime.PAL()), fileEntry(sgxManifestPath, 0o444, enclave), fileEntry(sgxSignaturePath, 0o444, sigstruct),
+				fileEntry(libos.PALPath, 0o444, e.runtime.PAL()), fileEntry(sgxManifestPath, 0o444, enclave), fileEntry(sgxSignaturePath, 0o444, sigstruct), fileEntry(hostsPath, 0o444, []byte(hosts)),
 			}
 			own, err := buildLayer(withAdditions(list, e.adds.list()), mt, "guest program, manifests, signature")
 			if err != nil {

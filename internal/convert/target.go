@@ -16,6 +16,7 @@ const (
 	sgxFolder        = workload.Dir + "/sgx"
 	sgxManifestPath  = sgxFolder + "/app.manifest.sgx"
 	sgxSignaturePath = sgxFolder + "/app.sig"
+	hostsPath        = sgxFolder + "/hosts"
 )
 
 // product is what the target of a TEE makes of an image.

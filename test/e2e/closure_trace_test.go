@@ -140,6 +140,9 @@ func (p *traced) run(t *testing.T) {
 	opened := r.opened(t, trace)
 	t.Logf("%d files of the root were opened", len(opened))
 	for _, f := range opened {
+		if slices.Contains([]string{"/etc/hosts", "/etc/hostname", "/etc/resolv.conf"}, f) {
+			continue // the container's engine and Gramine make these
+		}
 		if _, ok := slices.BinarySearch(s.Files, f); ok || slices.ContainsFunc(append(p.own, "/tmp", "/proc", "/sys", "/dev", "/run"), func(d string) bool { return strings.HasPrefix(f, d+"/") }) {
 			continue
 		}

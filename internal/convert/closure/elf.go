@@ -9,8 +9,9 @@ import (
 // elf follows what an ELF file names: loader, libraries, paths.
 func (s *selector) elf(p string, facts []fact) {
 	if facts[0].text == "static" || slices.ContainsFunc(facts, func(f fact) bool { return f.text == "static" && f.tag == tagELF }) {
-		if s.why[p] != "" {
+		if s.why[p] != "" && !s.runtimes["static"] {
 			s.runtimes["static"] = true
+			s.system("opened by static programs")
 		}
 		return
 	}
@@ -130,18 +131,7 @@ func (s *selector) libc(loader string) {
 	}
 	s.runtimes[name] = true
 	why := "opened by the C library"
-	files := []string{
-		"/etc/ld.so.cache", "/etc/ld.so.preload", "/etc/nsswitch.conf", "/etc/passwd", "/etc/group", "/etc/hosts", "/etc/host.conf",
-		"/etc/resolv.conf", "/etc/gai.conf", "/etc/services", "/etc/protocols", "/etc/networks", "/etc/localtime", "/etc/timezone",
-		"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem", "/etc/ssl/ca-bundle.pem",
-		"/usr/share/zoneinfo/UTC", "/etc/ld-musl-x86_64.path", "/usr/lib/locale/locale-archive", "/usr/share/locale/locale.alias",
-	}
-	if tz := strings.TrimPrefix(s.env["TZ"], ":"); tz != "" {
-		files = append(files, under("/usr/share/zoneinfo", tz))
-	}
-	for _, f := range files {
-		s.take(f, why)
-	}
+	s.system(why)
 	for _, l := range []string{"libgcc_s.so.1", "libnss_files.so.2", "libnss_dns.so.2", "libnss_compat.so.2", "libresolv.so.2"} {
 		s.library(l, loader, nil)
 	}
@@ -165,6 +155,23 @@ func (s *selector) libc(loader string) {
 	for _, d := range s.libraryFolders() {
 		s.take(d+"/gconv/gconv-modules", why)
 		s.take(d+"/gconv/gconv-modules.cache", why)
+	}
+}
+
+// system takes what C libraries, and the runtimes that do without one, open by themselves. Names
+// of hosts and of name servers are not among them: the container's engine makes those files.
+func (s *selector) system(why string) {
+	files := []string{
+		"/etc/ld.so.cache", "/etc/ld.so.preload", "/etc/nsswitch.conf", "/etc/passwd", "/etc/group", "/etc/host.conf",
+		"/etc/gai.conf", "/etc/services", "/etc/protocols", "/etc/networks", "/etc/localtime", "/etc/timezone",
+		"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem", "/etc/ssl/ca-bundle.pem",
+		"/usr/share/zoneinfo/UTC", "/etc/ld-musl-x86_64.path", "/usr/lib/locale/locale-archive", "/usr/share/locale/locale.alias",
+	}
+	if tz := strings.TrimPrefix(s.env["TZ"], ":"); tz != "" {
+		files = append(files, under("/usr/share/zoneinfo", tz))
+	}
+	for _, f := range files {
+		s.take(f, why)
 	}
 }
 

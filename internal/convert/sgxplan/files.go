@@ -28,6 +28,13 @@ func badPath(name string) string {
 	return ""
 }
 
+// engineFiles are made by the container's engine, whatever the image has there. Gramine lists no
+// folder in which a trusted file has another content. It makes two of them itself
+// (sys.enable_extra_runtime_domain_names_conf); hosts comes from Input.Hosts.
+var engineFiles = []string{"/etc/hostname", hostsFile, "/etc/resolv.conf"}
+
+const hostsFile = "/etc/hosts"
+
 // trust fills sgx.trusted_files, one entry for each file whatever links lead to it.
 func (p *planner) trust(m *gramine.Manifest) {
 	files := make([]gramine.TrustedFile, 0, len(p.in.Files)+1)
@@ -45,6 +52,12 @@ func (p *planner) trust(m *gramine.Manifest) {
 			}
 			continue
 		}
+		if slices.Contains(engineFiles, f.Path) {
+			if f.Asked {
+				p.refuse("sgx.trusted_files", f.Path, "the container's engine puts a file of its own there", "--allowed-file "+f.Path+" uses that, unprotected")
+			}
+			continue
+		}
 		real, ok := p.resolve(f.Path)
 		if !ok || p.hidden(real) || p.hidden(f.Path) {
 			if f.Asked && (p.covered(real) == gramine.MountEncrypted || p.covered(f.Path) == gramine.MountEncrypted) {
@@ -57,6 +70,9 @@ func (p *planner) trust(m *gramine.Manifest) {
 			continue
 		}
 		files = append(files, gramine.TrustedFile{URI: "file:" + real, SHA256: f.SHA256})
+	}
+	if h := p.in.Hosts; h.Path != "" {
+		files = append(files, gramine.TrustedFile{URI: "file:" + h.Path, SHA256: h.SHA256})
 	}
 	if odd > 10 {
 		p.note("%d more files with such names are left out", odd-10)

@@ -34,6 +34,9 @@ func (p *planner) mount(m *gramine.Manifest) {
 		p.mounts[at] = mount.Type
 	}
 	p.aliases(mounts)
+	if h := p.in.Hosts.Path; h != "" && !slices.Contains(p.in.Options.Allowed, hostsFile) {
+		mounts[hostsFile] = gramine.Mount{Type: gramine.MountChroot, Path: hostsFile, URI: "file:" + h}
+	}
 	for _, at := range sortedKeys(mounts) { // parents before what lies in them
 		m.FS.Mounts = append(m.FS.Mounts, mounts[at])
 	}

@@ -123,6 +123,9 @@ func TestRefuses(t *testing.T) {
 		"it is given two keys, a and b":         func(in *Input) { in.Options.Encrypted = []EncryptedMount{{"/d", "a"}, {"/d", "b"}} },
 		"at most 512 bytes":                     func(in *Input) { in.Options.Encrypted = []EncryptedMount{{"/" + strings.Repeat("d", 512), "a"}} },
 		"sgx.trusted_files: \"/a\\n\"":          func(in *Input) { in.Files = append(in.Files, TrustedFile{Path: "/a\n", SHA256: hash, Asked: true}) },
+		"sgx.trusted_files: /etc/hosts: the container's engine": func(in *Input) {
+			in.Files = append(in.Files, TrustedFile{Path: "/etc/hosts", SHA256: hash, Asked: true})
+		},
 		"sgx.trusted_files: /secret/x: an encrypted": func(in *Input) {
 			in.Files = append(in.Files, TrustedFile{Path: "/secret/x", SHA256: hash, Asked: true})
 			in.Options.Encrypted = []EncryptedMount{{Path: "/secret"}}
@@ -198,6 +201,19 @@ func TestOptions(t *testing.T) {
 			in.Config.Volumes = map[string]struct{}{"/v": {}}
 			in.Folders = append(in.Folders, workload.Folder{Mode: workload.FolderRW, Path: "/v"})
 		}, func(_ *gramine.Manifest, r *Report) bool { return said(r, "--encrypted /v keeps it") }},
+		"hosts": {func(in *Input) {
+			in.Files = append(in.Files, file("/etc/hosts"), file("/etc/resolv.conf"))
+			in.Hosts = file("/.hitoku/sgx/hosts")
+		}, func(m *gramine.Manifest, _ *Report) bool {
+			return slices.Contains(m.FS.Mounts, gramine.Mount{Type: gramine.MountChroot, Path: "/etc/hosts", URI: "file:/.hitoku/sgx/hosts"}) &&
+				slices.Contains(m.SGX.TrustedFiles, gramine.TrustedFile{URI: "file:/.hitoku/sgx/hosts", SHA256: hash}) &&
+				!slices.ContainsFunc(m.SGX.TrustedFiles, func(f gramine.TrustedFile) bool { return strings.HasPrefix(f.URI, "file:/etc/") })
+		}},
+		"hosts of the engine": {func(in *Input) {
+			in.Hosts, in.Options.Allowed = file("/.hitoku/sgx/hosts"), []string{"/etc/hosts"}
+		}, func(m *gramine.Manifest, _ *Report) bool {
+			return slices.Contains(m.SGX.AllowedFiles, "file:/etc/hosts") && !slices.ContainsFunc(m.FS.Mounts, func(x gramine.Mount) bool { return x.Path == "/etc/hosts" })
+		}},
 		"odd": {func(in *Input) {
 			for range 12 {
 				in.Files = append(in.Files, TrustedFile{Path: "/\xff", SHA256: hash})

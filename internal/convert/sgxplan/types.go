@@ -38,7 +38,9 @@ type Input struct {
 	// Libraries are the image's own folders of libraries. Gramine's dynamic loader was built with
 	// others, and has no cache of names: they follow LibC in LD_LIBRARY_PATH.
 	Libraries []string
-	Packed    *workload.Packed
+	// Hosts is a measured /etc/hosts; with an empty path there is none. The engine's is the host's.
+	Hosts  TrustedFile
+	Packed *workload.Packed
 	// PackedFolders are the folders into which the archive is unpacked; they get memory.
 	PackedFolders []string
 	Options       Options

@@ -42,7 +42,7 @@ type EnvVar struct {
 
 // FS is the table fs.
 type FS struct {
-	Root         *Mount            `toml:"root"` // absent is chroot of file:/
+	Root         *Mount            `toml:"root"` // absent is chroot of file:., the folder in which the loader was started
 	Mounts       []Mount           `toml:"mounts"`
 	StartDir     string            `toml:"start_dir"`
 	InsecureKeys map[string]string `toml:"insecure__keys"`
