@@ -30,7 +30,7 @@ whether a measurement is that of this program.
 IMAGE is a plain image, in the forms that hitoku convert reads. For a converted one see
 hitoku inspect --verify.
 
-MRSIGNER is shown where a key is given (--key or --signer-public-key) or the user has one.
+MRSIGNER is shown where a signing key is given (--key, --signer-command) or the user has one.
 
 Exit codes: 0 done, 1 refused or failed, 2 wrong usage.`,
 		Example: `  hitoku measure registry.example.com/web:1 --tee sgx --gramine docker.io/gramineproject/gramine:1.8-jammy \
