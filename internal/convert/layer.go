@@ -12,8 +12,6 @@ import (
 	"sync/atomic"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
 
 	"hitoku.dev/internal/image"
 )
@@ -76,8 +74,6 @@ type layerReader struct {
 	spill func(path string, size int64) io.Writer
 	count func(digest v1.Hash, stored int) // progress; may be nil
 }
-
-const maxZstdWindow = 128 << 20
 
 // read makes the index of l: digest, diff id, tree and file hashes in one pass,
 // with reading, decompression, the two whole-stream hashes and the file hashes
@@ -227,33 +223,15 @@ func isSparse(h *tar.Header) bool {
 	return false
 }
 
-// decompress finds the compression by the first bytes, as engines do.
+// decompress looks at the first bytes and leaves them to be read.
 func decompress(in *pump) (io.Reader, func(), error) {
-	nothing := func() {}
-	if err := in.next(); err != nil {
-		if err == io.EOF {
-			return in, nothing, nil
-		}
-		return nil, nothing, err
+	if err := in.next(); err != nil && err != io.EOF {
+		return nil, nil, err
 	}
-	head := in.rest
-	switch {
-	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
-		z, err := gzip.NewReader(in)
-		if err != nil {
-			return nil, nothing, err
-		}
-		return z, func() { z.Close() }, nil
-	case bytes.HasPrefix(head, []byte{0x28, 0xb5, 0x2f, 0xfd}), len(head) >= 4 && head[0]&0xf0 == 0x50 && bytes.Equal(head[1:4], []byte{0x2a, 0x4d, 0x18}):
-		z, err := zstd.NewReader(in, zstd.WithDecoderMaxWindow(maxZstdWindow), zstd.WithDecoderLowmem(true), zstd.WithDecoderConcurrency(1))
-		if err != nil {
-			return nil, nothing, err
-		}
-		return z, z.Close, nil
-	case bytes.HasPrefix(head, []byte("BZh")), bytes.HasPrefix(head, []byte{0xfd, '7', 'z', 'X', 'Z'}):
-		return nil, nothing, errors.New("compressed with bzip2 or xz; gzip, zstd and plain tar are read")
+	if head := in.rest; bytes.HasPrefix(head, []byte("BZh")) || bytes.HasPrefix(head, []byte{0xfd, '7', 'z', 'X', 'Z'}) {
+		return nil, nil, errors.New("compressed with bzip2 or xz; gzip, zstd and plain tar are read")
 	}
-	return in, nothing, nil
+	return image.Decompress(in.rest, in, 1)
 }
 
 // watched passes on what it reads until the context ends.

@@ -75,9 +75,6 @@ const (
 // PAL is libpal.so, the loader inside the enclave, which is measured.
 func (r *Runtime) PAL() []byte { return r.file(PALPath) }
 
-// LibOS is libsysdb.so, the library OS, which the manifest names by its hash.
-func (r *Runtime) LibOS() []byte { return r.file(LibOSPath) }
-
 func (r *Runtime) file(name string) []byte {
 	i := slices.IndexFunc(r.common, func(f File) bool { return f.Path == name })
 	return r.common[i].Data

@@ -3,7 +3,6 @@ package gramine
 import (
 	"archive/tar"
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -17,8 +16,6 @@ import (
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
 
 	"hitoku.dev/internal/image"
 )
@@ -165,23 +162,12 @@ func (v *view) readLayer(ctx context.Context, l v1.Layer) error {
 // readTar reads one archive to its last byte; the decompressed bytes go to sum too.
 func (v *view) readTar(ctx context.Context, stored io.Reader, sum io.Writer) error {
 	in := bufio.NewReaderSize(stored, 256<<10)
-	plain := io.Reader(in)
-	switch head, _ := in.Peek(4); {
-	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
-		z, err := gzip.NewReader(in)
-		if err != nil {
-			return err
-		}
-		defer z.Close()
-		plain = z
-	case bytes.HasPrefix(head, []byte{0x28, 0xb5, 0x2f, 0xfd}):
-		z, err := zstd.NewReader(in, zstd.WithDecoderMaxWindow(128<<20), zstd.WithDecoderLowmem(true), zstd.WithDecoderConcurrency(1))
-		if err != nil {
-			return err
-		}
-		defer z.Close()
-		plain = z
+	head, _ := in.Peek(4)
+	plain, done, err := image.Decompress(head, in, 1)
+	if err != nil {
+		return err
 	}
+	defer done()
 	limited := &io.LimitedReader{R: io.TeeReader(plain, sum), N: maxExpanded}
 	if err := v.entries(ctx, tar.NewReader(limited)); err != nil {
 		return err
@@ -192,7 +178,7 @@ func (v *view) readTar(ctx context.Context, stored io.Reader, sum io.Writer) err
 	if limited.N <= 0 {
 		return fmt.Errorf("more than %d bytes", int64(maxExpanded))
 	}
-	_, err := io.Copy(io.Discard, in) // a stored layer's own digest shows at its end
+	_, err = io.Copy(io.Discard, in) // a stored layer's own digest shows at its end
 	return err
 }
 
@@ -248,7 +234,7 @@ func (v *view) entry(h *tar.Header, content io.Reader) error {
 		if err != nil {
 			return err
 		}
-		return v.add(name, node{data: b, mode: uint32(h.Mode & 0o777)})
+		return v.add(name, node{data: b})
 	}
 	return nil
 }
@@ -296,7 +282,7 @@ func (v *view) borrow(system, dir string) error {
 		if err != nil {
 			return err
 		}
-		if err := v.add(path.Join(dir, base), node{data: b, mode: 0o555}); err != nil {
+		if err := v.add(path.Join(dir, base), node{data: b}); err != nil {
 			return err
 		}
 	}
@@ -351,5 +337,5 @@ func (v *view) readFile(root, name string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	return v.add(name, node{data: b, mode: uint32(info.Mode().Perm())})
+	return v.add(name, node{data: b})
 }

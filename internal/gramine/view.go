@@ -32,7 +32,6 @@ type view struct {
 type node struct {
 	data  []byte
 	link  string
-	mode  uint32
 	layer int
 }
 

@@ -2,7 +2,6 @@ package image
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,13 +11,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
 )
-
-// maxZstdWindow bounds the memory that one zstd stream may ask for; it is what
-// zstd's own command accepts (--long=27).
-const maxZstdWindow = 128 << 20
 
 // layerOpener gives the stored bytes of a layer, not yet verified.
 type layerOpener func() (io.ReadCloser, error)
@@ -77,22 +70,10 @@ func (l *storedLayer) Uncompressed() (io.ReadCloser, error) {
 		stored.Close()
 		return nil, err
 	}
-	u := &uncompressed{layer: l, stored: stored, rest: in, plain: in}
-	switch {
-	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
-		zr, err := gzip.NewReader(in)
-		if err != nil {
-			u.Close()
-			return nil, l.wrap(failf(ErrInvalid, "layer %s is not valid gzip: %w", l.desc.Digest, err))
-		}
-		u.plain, u.closePlain = zr, func() { zr.Close() }
-	case bytes.Equal(head, []byte{0x28, 0xb5, 0x2f, 0xfd}) || skippableFrame(head):
-		zr, err := zstd.NewReader(in, zstd.WithDecoderMaxWindow(maxZstdWindow), zstd.WithDecoderLowmem(true), zstd.WithDecoderConcurrency(2))
-		if err != nil {
-			u.Close()
-			return nil, l.wrap(failf(ErrInvalid, "layer %s is not valid zstd: %w", l.desc.Digest, err))
-		}
-		u.plain, u.closePlain = zr, zr.Close
+	u := &uncompressed{layer: l, stored: stored, rest: in}
+	if u.plain, u.closePlain, err = Decompress(head, in, 2); err != nil {
+		u.Close()
+		return nil, l.wrap(failf(ErrInvalid, "layer %s is %w", l.desc.Digest, err))
 	}
 	if l.checkDiffID {
 		if u.check, err = v1.Hasher(l.diffID.Algorithm); err != nil {
@@ -101,12 +82,6 @@ func (l *storedLayer) Uncompressed() (io.ReadCloser, error) {
 		}
 	}
 	return u, nil
-}
-
-// skippableFrame recognises the zstd frames (RFC 8878 section 3.1.2) that
-// zstd:chunked and seekable files may begin with.
-func skippableFrame(head []byte) bool {
-	return len(head) == 4 && head[0]&0xf0 == 0x50 && head[1] == 0x2a && head[2] == 0x4d && head[3] == 0x18
 }
 
 type uncompressed struct {
