@@ -34,7 +34,7 @@ func MeasureWith(ctx context.Context, ref string, o image.Options, limits Limits
 	}
 	fs.indexes = nil
 	if x.enclave != nil {
-		x.verifyEnclave(fs)
+		x.sameFiles("the enclave's manifest", compareTrusted(x.enclave, fs))
 	} else {
 		x.verifyFiles(fs.entries())
 	}
@@ -44,12 +44,7 @@ func MeasureWith(ctx context.Context, ref string, o image.Options, limits Limits
 
 // verifyFiles compares the manifest's list with the layers.
 func (x *Inspection) verifyFiles(entries []entry) {
-	diff := compare(x.Options.Manifest, fileList(entries))
-	seen := "the same"
-	if len(diff) > 0 {
-		seen = strings.Join(diff, "; ")
-	}
-	x.rule(len(diff) == 0, "files", fmt.Sprintf("the %d files of the manifest", x.Files), seen, changedAdvice)
+	x.sameFiles("the manifest", compare(x.Options.Manifest, fileList(entries)))
 	own := 0
 	for i := range entries {
 		e := &entries[i]
@@ -65,42 +60,51 @@ func (x *Inspection) verifyFiles(entries []entry) {
 	x.rule(own == 4, "own_files", "init, manifest.json and sigstruct in "+workload.Dir, fmt.Sprintf("%d files", own-1), changedAdvice)
 }
 
-// verifyEnclave compares the files that the enclave trusts with the layers.
-func (x *Inspection) verifyEnclave(fs *rootfs) {
-	diff := compareTrusted(x.enclave, fs)
+// sameFiles is the rule that the layers have the files of a list.
+func (x *Inspection) sameFiles(list string, diff []string) {
 	seen := "the same"
 	if len(diff) > 0 {
 		seen = strings.Join(diff, "; ")
 	}
-	x.rule(len(diff) == 0, "files", fmt.Sprintf("the %d files of the enclave's manifest", x.Files), seen, changedAdvice)
+	x.rule(len(diff) == 0, "files", fmt.Sprintf("the %d files of %s", x.Files, list), seen, changedAdvice)
 }
 
 const maxDifferences = 8
 
+// firsts keeps the first differences of many.
+type firsts struct {
+	list []string
+	more int
+}
+
+func (f *firsts) add(format string, args ...any) {
+	if len(f.list) < maxDifferences {
+		f.list = append(f.list, fmt.Sprintf(format, args...))
+	} else {
+		f.more++
+	}
+}
+
+func (f *firsts) all() []string {
+	if f.more > 0 {
+		return append(f.list, fmt.Sprintf("and %d more", f.more))
+	}
+	return f.list
+}
+
 // compare lists the first differences between a manifest and the files of layers.
 func compare(m *workload.Manifest, files iter.Seq[*workload.File]) []string {
-	var out []string
-	more := 0
-	add := func(format string, args ...any) {
-		if len(out) < maxDifferences {
-			out = append(out, fmt.Sprintf(format, args...))
-		} else {
-			more++
-		}
-	}
+	var diff firsts
 	pairFiles(m.Files, files, func(want, seen *workload.File) {
 		if seen == nil {
-			add("%s is missing", want.Name())
+			diff.add("%s is missing", want.Name())
 		} else if want == nil {
-			add("%s is not in the manifest", seen.Name())
+			diff.add("%s is not in the manifest", seen.Name())
 		} else if d := difference(want, seen); d != "" {
-			add("%s: %s", seen.Name(), d)
+			diff.add("%s: %s", seen.Name(), d)
 		}
 	})
-	if more > 0 {
-		out = append(out, fmt.Sprintf("and %d more", more))
-	}
-	return out
+	return diff.all()
 }
 
 func difference(want, seen *workload.File) string {

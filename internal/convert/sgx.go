@@ -21,6 +21,7 @@ import (
 type enclave struct {
 	*conversion
 	fs      *rootfs
+	tree    *imageTree // fs, for look-ups by folder
 	adds    *adder
 	libc    libos.LibC
 	system  []libos.File // Gramine's files, as they are in the image
@@ -34,7 +35,7 @@ type enclave struct {
 // enclaved is the target of SGX: the measurement is MRENCLAVE of Gramine's loader with a
 // manifest that lists the files which the program may open.
 func (c *conversion) enclaved(ctx context.Context, fs *rootfs, adds *adder, entries []entry) (*product, error) {
-	e := &enclave{conversion: c, fs: fs, adds: adds}
+	e := &enclave{conversion: c, fs: fs, tree: newImageTree(fs), adds: adds}
 	made, err := e.make(ctx, entries)
 	if err != nil {
 		return nil, errors.Join(err, e.close())
@@ -62,7 +63,7 @@ func (e *enclave) tempDir() string {
 func (e *enclave) make(ctx context.Context, entries []entry) (*product, error) {
 	c := e.conversion
 	var err error
-	if e.choice, err = c.choose(ctx, e.fs, entries); err != nil {
+	if e.choice, err = e.choose(ctx, entries); err != nil {
 		return nil, err
 	}
 	for _, n := range e.choice.notices {
@@ -140,7 +141,7 @@ func (e *enclave) plan(ctx context.Context) (*gramine.Manifest, sgxplan.Report, 
 	if err != nil {
 		return nil, report, refusedPlan(err)
 	}
-	if e.archive, err = newArchive(e.fs, report.SGX.Memory, e.choice.files, e.unpacks(report.SGX)); err != nil {
+	if e.archive, err = newArchive(e.tree, report.SGX.Memory, e.choice.files, e.unpacks(report.SGX)); err != nil {
 		return nil, report, err
 	}
 	changed, err := e.read(ctx)
@@ -156,9 +157,10 @@ func (e *enclave) plan(ctx context.Context) (*gramine.Manifest, sgxplan.Report, 
 		}
 		in.Packed = e.archive.section()
 	}
-	again := e.input()
-	again.Packed, again.PackedFolders = in.Packed, in.PackedFolders
-	if m, report, err = sgxplan.Plan(again); err != nil {
+	if changed {
+		in.Files = e.input().Files
+	}
+	if m, report, err = sgxplan.Plan(in); err != nil {
 		return nil, report, refusedPlan(err)
 	}
 	return m, report, nil

@@ -40,7 +40,7 @@ type archiveEntry struct {
 
 // newArchive collects what lies below the folders in memory: the image's folders, and those of
 // the files that take chooses. It is nil when that is nothing.
-func newArchive(fs *rootfs, memory []string, files []chosenFile, take func(path string) bool) (*archive, error) {
+func newArchive(t *imageTree, memory []string, files []chosenFile, take func(path string) bool) (*archive, error) {
 	a := &archive{}
 	seen := map[string]bool{}
 	add := func(name string, e archiveEntry) {
@@ -50,7 +50,7 @@ func newArchive(fs *rootfs, memory []string, files []chosenFile, take func(path 
 			a.entries = append(a.entries, e)
 		}
 	}
-	t := newImageTree(fs)
+	fs := t.fs
 	var folders func(id nodeID, name string)
 	folders = func(id nodeID, name string) {
 		for _, child := range t.children[id] {

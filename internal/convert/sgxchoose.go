@@ -34,13 +34,14 @@ type choice struct {
 	links    []sgxplan.DirLink
 	runtimes []string
 	notices  []string
+	program  string // the file that is started, without links; empty where it was not found
 	// libraries are the folders where the image's dynamic loader looks, each once.
 	libraries []string
 }
 
 // choose finds the files for an enclave by the mode that is asked for.
-func (c *conversion) choose(ctx context.Context, fs *rootfs, entries []entry) (*choice, error) {
-	o := &c.SGX
+func (e *enclave) choose(ctx context.Context, entries []entry) (*choice, error) {
+	c, fs, o := e.conversion, e.fs, &e.SGX
 	env := slices.Concat(c.m.Env.Fixed, c.m.Env.Mutable)
 	q := closure.Request{
 		Argv: slices.Concat(c.m.Exec.Entry, c.m.Exec.Args), Env: env, WorkDir: c.m.Exec.WorkDir,
@@ -52,7 +53,7 @@ func (c *conversion) choose(ctx context.Context, fs *rootfs, entries []entry) (*
 	for _, ca := range c.m.CACertificates {
 		q.Include = append(q.Include, ca.Path)
 	}
-	s, err := closure.Select(ctx, newImageTree(fs), q)
+	s, err := closure.Select(ctx, e.tree, q)
 	switch {
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
@@ -61,13 +62,14 @@ func (c *conversion) choose(ctx context.Context, fs *rootfs, entries []entry) (*
 	case err != nil:
 		s = &closure.Selection{Runtimes: guessLibC(fs), Notices: []string{err.Error()}, Libraries: usualLibraries}
 	}
-	libraries := realFolders(fs, s.Libraries)
+	ch := &choice{runtimes: s.Runtimes, notices: s.Notices, program: s.Program, libraries: realFolders(fs, s.Libraries)}
 	if o.Files == FilesAll {
-		ch := wholeChoice(fs, entries, s, o.Exclude)
-		ch.libraries = libraries
+		if s.Program != "" {
+			ch.notices = nil // what a search would have left out is here
+		}
+		ch.whole(fs, entries, o.Exclude)
 		return ch, nil
 	}
-	ch := &choice{runtimes: s.Runtimes, notices: s.Notices, libraries: libraries}
 	for _, p := range s.Files {
 		id, ok := fs.bare(p)
 		if !ok || fs.nodes[id].ino.kind != kindFile {
@@ -127,12 +129,8 @@ func (ch *choice) secondNames(fs *rootfs, entries []entry) {
 // conversion's.
 var notListed = []string{"/proc", "/sys", "/dev", workload.Dir}
 
-// wholeChoice is every file of the image under its own name, and under those of links to it.
-func wholeChoice(fs *rootfs, entries []entry, s *closure.Selection, exclude []string) *choice {
-	ch := &choice{runtimes: s.Runtimes}
-	if len(s.Files) == 0 { // what was not found is told; what a search would have left out is here
-		ch.notices = s.Notices
-	}
+// whole adds every file of the image under its own name, and under those of links to it.
+func (ch *choice) whole(fs *rootfs, entries []entry, exclude []string) {
 	for i := range entries {
 		e := &entries[i]
 		if slices.ContainsFunc(notListed, func(d string) bool { return workload.Within(e.path, d) }) ||
@@ -147,7 +145,6 @@ func wholeChoice(fs *rootfs, entries []entry, s *closure.Selection, exclude []st
 		}
 	}
 	ch.sort()
-	return ch
 }
 
 // link adds a symbolic link: as a folder's second name, or as a file's.

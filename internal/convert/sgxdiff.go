@@ -3,7 +3,6 @@ package convert
 import (
 	"bytes"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -57,10 +56,10 @@ func enclaveKeys(m *gramine.Manifest) (map[string]string, error) {
 // diffMaps lists the names whose values differ, sorted.
 func diffMaps(left, right map[string]string) []Difference {
 	names := map[string]bool{}
-	for n := range maps.Keys(left) {
+	for n := range left {
 		names[n] = true
 	}
-	for n := range maps.Keys(right) {
+	for n := range right {
 		names[n] = true
 	}
 	var out []Difference

@@ -99,8 +99,7 @@ func listed(m *gramine.Manifest, path string) *gramine.TrustedFile {
 
 // compareTrusted lists the first trusted files that the layers have otherwise.
 func compareTrusted(m *gramine.Manifest, fs *rootfs) []string {
-	var out []string
-	more := 0
+	var diff firsts
 	files := slices.Concat([]gramine.TrustedFile{m.Loader.Entrypoint}, m.SGX.TrustedFiles)
 	for i := range files {
 		path, _ := strings.CutPrefix(files[i].URI, "file:")
@@ -115,16 +114,9 @@ func compareTrusted(m *gramine.Manifest, fs *rootfs) []string {
 		default:
 			continue
 		}
-		if len(out) < maxDifferences {
-			out = append(out, path+": "+seen)
-		} else {
-			more++
-		}
+		diff.add("%s: %s", path, seen)
 	}
-	if more > 0 {
-		out = append(out, fmt.Sprintf("and %d more", more))
-	}
-	return out
+	return diff.all()
 }
 
 func said(err error) string {

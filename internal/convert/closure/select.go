@@ -33,6 +33,7 @@ type Request struct {
 
 // Selection is what a program needs of an image.
 type Selection struct {
+	Program  string            // the file that the request starts, by its path without links
 	Files    []string          // regular files, by paths without links; sorted
 	Links    []string          // symbolic links that look-ups went through; sorted
 	Runtimes []string          // "elf-glibc", "elf-musl", "static", "python3.11", "node", "java", …; sorted
@@ -84,7 +85,8 @@ func Select(ctx context.Context, t Tree, q Request) (*Selection, error) {
 	if len(q.Argv) == 0 {
 		return nil, fmt.Errorf("the image starts no program: it has neither ENTRYPOINT nor CMD; name one, or use --files all")
 	}
-	if _, ok := s.program(q.Argv[0]); !ok {
+	program, ok := s.program(q.Argv[0])
+	if !ok {
 		return nil, fmt.Errorf("%s: the program to start is not in the image (PATH=%s, working folder %s); correct the entry point, or use --files all", q.Argv[0], s.env["PATH"], q.WorkDir)
 	}
 	s.command(q.Argv, "entry point")
@@ -103,7 +105,9 @@ func Select(ctx context.Context, t Tree, q Request) (*Selection, error) {
 			s.why[at] = "opened in the trace"
 		}
 	}
-	return s.selection(), nil
+	out := s.selection()
+	out.Program, _, _ = s.real(program)
+	return out, nil
 }
 
 func (s *selector) selection() *Selection {
